@@ -1,0 +1,71 @@
+# Spectral Lens: `make` alone lists what there is. Every target sets up .venv by itself, and only when
+# pyproject.toml or constraints.txt changed.
+
+PYTHON ?= python3
+PROFILE ?= quick
+PORT ?= 8000
+BENCHMARK ?= training
+
+BIN := .venv/bin
+READY := .venv/.ready
+LENS := $(BIN)/spectral-lens
+SITE := build/site/$(PROFILE)/_build/html
+
+.DEFAULT_GOAL := help
+.PHONY: help setup book test run check-records bench lint serve clean distclean
+
+help: ## List the targets
+	@echo "make TARGET, where TARGET is one of"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "PROFILE is quick (the default) or paper; PYTHON names the interpreter that .venv is made with."
+
+setup: $(READY) ## Make or refresh .venv, and nothing else
+
+book: $(READY) ## Run what is stale and build the site; PROFILE=paper for the recorded full-size results
+	$(LENS) build --profile $(PROFILE) --strict
+
+test: lint ## Lint, run the quick chapters, build their site, run all tests
+	$(LENS) build --profile quick --strict
+	$(BIN)/python -m pytest -n 2 --dist loadscope --nbval --nbval-current-env \
+		--nbval-sanitize-with tests/reference/sanitize.cfg tests
+
+run: $(READY) ## Run one chapter: CHAPTER=relevance/mnist ARGS='-p "digits=[3,8]"'
+	@test -n "$(CHAPTER)" || { echo "Which chapter? make run CHAPTER=relevance/mnist ('$(LENS) list' names them all)" >&2; exit 2; }
+	$(LENS) run $(CHAPTER) --profile $(PROFILE) $(ARGS)
+
+check-records: $(READY) ## Say which paper records are missing, stale or older than the code
+	$(LENS) check --profile paper
+
+bench: $(READY) ## Measure the speed of training: BENCHMARK=training
+	$(BIN)/python benchmarks/$(BENCHMARK).py $(ARGS)
+
+lint: $(READY) ## Check style, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+serve: $(READY) ## Show the built site on 127.0.0.1; PORT=8000, PROFILE as for book
+	@test -f $(SITE)/index.html || { echo "There is no site of this profile yet: make book PROFILE=$(PROFILE)" >&2; exit 2; }
+	$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory $(SITE)
+
+clean: ## Remove the sites and the quick records; your own runs in build/records/custom stay
+	rm -rf build/records/quick dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	if [ -d build ]; then find build -mindepth 1 -maxdepth 1 ! -name records -exec rm -rf {} +; fi
+
+distclean: clean ## Remove .venv and everything in build too
+	rm -rf build .venv
+
+# .ready is written last, and .unfinished stands from the first step to the last: a set-up that was interrupted begins
+# from nothing, one that was complete takes the change in place.
+$(READY): pyproject.toml constraints.txt
+	@if [ -e .venv/.unfinished ] || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+		$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null || { \
+			echo "$(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo "not there"), but Spectral Lens needs Python 3.11, 3.12 or 3.13." >&2; \
+			echo "Name one: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.12" >&2; exit 2; }; \
+		echo "Setting up .venv: some minutes, 2 to 8 GB depending on the build of torch."; \
+		rm -rf .venv && mkdir .venv && touch .venv/.unfinished && $(PYTHON) -m venv .venv || { \
+			echo "No virtual environment could be made with $(PYTHON); some systems keep that in a package python3-venv." >&2; exit 2; }; \
+	fi
+	@rm -f $@ && touch .venv/.unfinished
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[book,test,peers,dev]"
+	@rm -f .venv/.unfinished && touch $@

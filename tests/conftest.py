@@ -1,0 +1,7 @@
+"""For all tests: one thread each, so that two workers on two cores do not get in each other's way."""
+
+import os
+
+# Read by torch and the BLAS when they load, and inherited by workers: so set before anything imports them.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.pop("SPECTRAL_LENS_PROFILE", None)  # a test is a quick run, whatever the caller's shell says
