@@ -1,0 +1,176 @@
+"""Every data set behind one form: tensors, names of the inputs, and where they come from."""
+
+import hashlib
+import html
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spectral_lens import devices
+
+__all__ = ["DataSet", "fingerprint"]
+
+
+def fingerprint(*arrays: Tensor | np.ndarray) -> str:
+    """SHA-256 (hexadecimal) of the arrays' bytes in row-major order, one array after the other."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        if isinstance(array, Tensor):
+            array = array.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DataSet:
+    """Samples and their classes, with what a reader needs to judge them. Methods return new sets.
+
+    `sha256` belongs to the arrays that the set was made from; `provenance` says what was done with them since.
+    Raises ValueError where the parts do not fit together, or where x holds a number that is not finite.
+    """
+
+    name: str  # "mnist (train)"
+    x: Tensor  # (n, *d), or (r, n, *d) where every run has data of its own; floating
+    y: Tensor  # (n,) or (r, n); int64 classes 0 ... k - 1
+    inputs: tuple[str, ...]  # names of the prod(d) inputs
+    unit: str  # unit of the inputs: "grey value, 0 to 1"
+    edition: str  # "complete", "sample", "generated"
+    sha256: str  # of the source arrays; for generated sets of the bytes of x and y
+    provenance: str  # one line for a reader
+    runs: int | None = None  # r, None where all runs share the data
+    truth: Mapping[str, Tensor] = field(default_factory=dict)  # known by construction: distance (r, d), p (d,)
+    labels: tuple[str, ...] = ()  # names of the k classes; by default "0" ... up to the largest class in y
+
+    def __post_init__(self) -> None:
+        lead = 1 if self.runs is None else 2
+        if not self.x.is_floating_point() or self.y.dtype != torch.int64:
+            raise ValueError(f"{self.name}: x must be floating and y int64, found {self.x.dtype} and {self.y.dtype}.")
+        if self.x.ndim <= lead or self.x.shape[:lead] != self.y.shape or 0 in self.x.shape:
+            form = "(n, *d) and (n,)" if self.runs is None else "(r, n, *d) and (r, n)"
+            raise ValueError(
+                f"{self.name}: x and y must have the shapes {form}, none of them empty; "
+                f"found {tuple(self.x.shape)} and {tuple(self.y.shape)}."
+            )
+        if self.runs is not None and self.x.shape[0] != self.runs:
+            raise ValueError(f"{self.name}: {self.runs} runs are announced, but x holds {self.x.shape[0]}.")
+        if self.x.device != self.y.device:
+            raise ValueError(f"{self.name}: x is on {self.x.device}, y on {self.y.device}: move both to one device.")
+        if len(self.inputs) != self.dim:
+            raise ValueError(f"{self.name}: {len(self.inputs)} names for {self.dim} inputs.")
+        # The extremes carry every NaN and infinity: one pass, no array as large as x beside it.
+        if not torch.stack(torch.aminmax(self.x)).isfinite().all():
+            raise ValueError(f"{self.name}: x holds NaN or infinite values: remove or replace them first.")
+        lowest, highest = (int(end) for end in torch.aminmax(self.y))
+        names = tuple(self.labels) or tuple(str(k) for k in range(highest + 1))
+        if lowest < 0 or highest >= len(names):
+            raise ValueError(f"{self.name}: classes must be 0 ... {len(names) - 1}, found {lowest} ... {highest}.")
+        object.__setattr__(self, "labels", names)
+        object.__setattr__(self, "truth", MappingProxyType(dict(self.truth)))
+
+    @property
+    def samples(self) -> int:
+        """n, the number of samples of each run."""
+        return self.y.shape[-1]
+
+    @property
+    def dim(self) -> int:
+        """Number of inputs, prod(d)."""
+        return math.prod(self.x.shape[self.y.ndim :])
+
+    @property
+    def classes(self) -> int:
+        """k, the number of classes, also where a small part of the set lacks one."""
+        return len(self.labels)
+
+    def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> "DataSet":
+        """The set on that device, x and truth in that floating dtype; y stays int64."""
+        if dtype is not None and not dtype.is_floating_point:
+            raise ValueError(f"{dtype} is no floating type: x would lose its values.")
+        place = None if device is None else devices.resolve(device)
+        truth = {key: value.to(device=place, dtype=dtype) for key, value in self.truth.items()}
+        return replace(self, x=self.x.to(device=place, dtype=dtype), y=self.y.to(device=place), truth=truth)
+
+    def flat(self) -> "DataSet":
+        """The same samples with their inputs in one axis: x is (n, d) or (r, n, d)."""
+        return replace(self, x=self.x.flatten(self.y.ndim))
+
+    def run(self, index: int) -> "DataSet":
+        """The data of one run alone; where all runs share the data, the set itself."""
+        if self.runs is None:
+            return self
+        if not 0 <= index < self.runs:
+            raise ValueError(f"{self.name} has the runs 0 ... {self.runs - 1}, not {index}.")
+        truth = {key: value[index] if value.ndim > 1 else value for key, value in self.truth.items()}
+        return self._derived(f"run {index}", x=self.x[index], y=self.y[index], runs=None, truth=truth)
+
+    def take(self, n: int) -> "DataSet":
+        """The first n samples (of each run)."""
+        if not 1 <= n <= self.samples:
+            raise ValueError(f"{self.name} has {self.samples} samples: n must lie between 1 and that, not {n}.")
+        return self._part(torch.arange(n), f"the first {n} samples")
+
+    def split(self, fraction: float = 0.8, seed: int = 0) -> tuple["DataSet", "DataSet"]:
+        """Two parts drawn at random without overlap, the first with that fraction of the samples.
+
+        All runs share the draw: their samples are independent of each other anyway.
+        """
+        first = round(fraction * self.samples)
+        if not 0 < fraction < 1 or first in (0, self.samples):
+            raise ValueError(f"{self.name}: a fraction of {fraction} of {self.samples} samples leaves one part empty.")
+        order = torch.randperm(self.samples, generator=torch.Generator().manual_seed(seed))
+        share = f"{100 * fraction:.4g}%"
+        return (
+            self._part(order[:first], f"{share} of the samples, drawn with seed {seed}"),
+            self._part(order[first:], f"the samples outside {share} drawn with seed {seed}"),
+        )
+
+    def select(self, classes: Sequence[int]) -> "DataSet":
+        """Only the samples of these classes, relabelled 0 ... in the order given; the order of samples stays.
+
+        Raises ValueError for a class that is not there, or where the runs hold different numbers of such samples.
+        """
+        there = torch.unique(self.y).tolist()
+        if not classes or len(set(classes)) < len(classes) or not set(classes) <= set(there):
+            raise ValueError(
+                f"{self.name} has the classes {there}: choose some of them, each once, not {list(classes)}."
+            )
+        new = torch.full((self.classes,), -1, device=self.y.device)
+        new[list(classes)] = torch.arange(len(classes), device=self.y.device)
+        y = new[self.y]
+        keep = y >= 0
+        shape: tuple[int, ...] = (-1,)
+        if self.runs is not None:
+            counts = keep.sum(1).tolist()
+            if len(set(counts)) > 1:
+                raise ValueError(f"{self.name}: the runs hold {counts} samples of these classes; they must be as many.")
+            shape = (self.runs, counts[0])
+        names = tuple(self.labels[label] for label in classes)
+        kept = self.x[keep].reshape(*shape, *self.x.shape[self.y.ndim :])
+        what = f"classes {', '.join(names[:-1])} and {names[-1]} only" if len(names) > 1 else f"class {names[0]} only"
+        return self._derived(what, x=kept, y=y[keep].reshape(shape), labels=names)
+
+    def _part(self, index: Tensor, what: str) -> "DataSet":
+        index = index.to(self.y.device)
+        along = self.y.ndim - 1
+        return self._derived(what, x=self.x.index_select(along, index), y=self.y.index_select(along, index))
+
+    def _derived(self, what: str, **changes: Any) -> "DataSet":
+        return replace(self, provenance=f"{self.provenance}; {what}", **changes)
+
+    def __repr__(self) -> str:
+        size = f"{self.samples} samples, {self.dim} inputs, {self.classes} classes"
+        runs = "" if self.runs is None else f"{self.runs} runs of "
+        return f"{self.name}: {runs}{size} ({self.edition}, SHA-256 {self.sha256[:8]}). {self.provenance}."
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The provenance line for a notebook; the metadata tell the record which data were used."""
+        line = repr(self)
+        data = {"name": self.name, "edition": self.edition, "sha256": self.sha256}
+        page = f'<p class="data-set"><small>{html.escape(line)}</small></p>'
+        return {"text/plain": line, "text/html": page}, {"spectral_lens": {"data": data}}

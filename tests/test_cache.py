@@ -1,0 +1,488 @@
+"""The cache folder: verified loading, simulated downloads, and every fault that a user can meet."""
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import shutil
+import tarfile
+import tempfile
+from collections import namedtuple
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import requests
+import torch
+
+from spectral_lens.datasets import cache, editions, sources, vision
+from spectral_lens.datasets.cache import DataError
+
+
+def some(n=7, m=5, shape=(3, 4), seed=0) -> dict[str, np.ndarray]:
+    g = np.random.default_rng(seed)
+    return {
+        "train_images": g.integers(256, size=(n, *shape), dtype=np.uint8),
+        "train_labels": g.integers(10, size=n, dtype=np.uint8),
+        "test_images": g.integers(256, size=(m, *shape), dtype=np.uint8),
+        "test_labels": g.integers(10, size=m, dtype=np.uint8),
+    }
+
+
+def edition(arrays, hashes=True, **more) -> dict:
+    described = {}
+    for key, array in arrays.items():
+        described[key] = {"shape": list(array.shape), "dtype": str(array.dtype)}
+        if hashes:
+            described[key]["sha256"] = hashlib.sha256(array.tobytes()).hexdigest()
+    return {"note": "some order", "arrays": described, **more}
+
+
+def entry(file="tiny.npz", reader="fake", space=1000, **names) -> dict:
+    return {
+        "title": "Tiny",
+        "file": file,
+        "source": "https://example.org/tiny",
+        "licence": "none",
+        "download": {"reader": reader},
+        "space": space,
+        "classes": list("0123456789"),
+        "editions": names,
+    }
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("SPECTRAL_LENS_DATA", str(tmp_path / "deep" / "cache"))
+    return tmp_path / "deep" / "cache"
+
+
+@pytest.fixture
+def tiny(folder, monkeypatch) -> SimpleNamespace:
+    """One small data set in the manifest; its source gives `arrays`, or raises what `source` holds."""
+    world = SimpleNamespace(arrays=some(), fault=None, calls=0, file=folder / "tiny.npz", folder=folder)
+    world.entry = entry(complete=edition(world.arrays))
+
+    def reader(download, work):
+        world.calls += 1
+        assert work.parent == folder
+        (work / "archive.bin").write_bytes(b"raw")
+        if world.fault is not None:
+            raise world.fault
+        return world.arrays
+
+    monkeypatch.setattr(cache, "manifest", lambda: {"tiny": world.entry, "other": world.entry})
+    monkeypatch.setitem(sources.READERS, "fake", reader)
+    return world
+
+
+def put(file: Path, arrays) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(file, **arrays)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def same(a, b) -> bool:
+    return set(a) == set(b) and all(np.array_equal(a[key], b[key]) for key in b)
+
+
+def test_folder_is_the_variables_or_the_platforms(monkeypatch, tmp_path):
+    monkeypatch.setenv("SPECTRAL_LENS_DATA", "~/somewhere")
+    assert cache.folder() == Path.home() / "somewhere"
+    monkeypatch.delenv("SPECTRAL_LENS_DATA")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache.folder().name == "spectral-lens"
+
+
+def test_the_manifest_is_complete():
+    for name, item in cache.manifest().items():
+        assert {"title", "source", "licence", "citation", "classes", "editions"} <= set(item), name
+        assert len(set(item["classes"])) == len(item["classes"]) == (100 if name == "cifar100" else 10)
+        if "file" in item:
+            assert item["download"]["reader"] in sources.READERS
+            assert item["space"] > 1e8
+        for what in item["editions"].values():
+            known = [want for want in what["arrays"].values() if len(want.get("sha256", "")) == 64]
+            assert len(known) == len(what["arrays"]) or {"contents", "receipt"} & set(what)
+
+
+def test_a_download_becomes_a_verified_npz(tiny):
+    stored = cache.load("tiny")
+    assert same(stored.arrays, tiny.arrays)
+    assert (stored.edition, stored.note) == ("complete", "some order")
+    assert names(tiny.folder) == ["tiny.npz"]  # neither the archive nor a part of anything stays
+    with np.load(tiny.file, allow_pickle=False) as file:
+        assert same(dict(file), tiny.arrays)
+    assert same(cache.arrays("tiny"), tiny.arrays)
+    assert tiny.calls == 1
+
+
+def test_fetch_and_report(tiny):
+    assert [(row.name, row.present, row.edition, row.bytes) for row in cache.report()] == [
+        ("tiny", False, "", None),
+        ("other", False, "", None),
+    ]
+    assert not tiny.folder.exists()
+    row = cache.fetch("tiny")
+    assert row == cache.Row("tiny", True, "complete", tiny.file.stat().st_size, tiny.file, "none")
+    assert cache.report()[0] == row
+
+
+def test_report_names_damage_and_leaves_it_where_it_is(tiny):
+    put(tiny.file, some(seed=1))
+    row = cache.report()[0]
+    assert row.present
+    assert row.edition.startswith("damaged: it is not the edition 'complete'")
+    assert names(tiny.folder) == ["tiny.npz"]
+    assert tiny.calls == 0
+
+
+def test_unknown_name(tiny):
+    for call in (cache.load, cache.arrays, cache.fetch):
+        with pytest.raises(DataError, match=r"no data set 'mnits': choose one of tiny, other"):
+            call("mnits")
+
+
+def test_wrong_checksum_is_kept_aside_and_never_used(tiny):
+    bad = {**tiny.arrays, "test_labels": tiny.arrays["test_labels"][::-1].copy()}
+    put(tiny.file, bad)
+    raw = tiny.file.read_bytes()
+    good, found = (hashlib.sha256(a["test_labels"].tobytes()).hexdigest() for a in (tiny.arrays, bad))
+    with pytest.raises(DataError, match=f"test_labels: expected SHA-256 {good}, found {found}") as caught:
+        cache.load("tiny")
+    assert f"kept as {tiny.file}.rejected" in str(caught.value)
+    assert names(tiny.folder) == ["tiny.npz.rejected"]
+    assert (tiny.folder / "tiny.npz.rejected").read_bytes() == raw
+    assert same(cache.arrays("tiny"), tiny.arrays)  # downloaded again
+    put(tiny.file, some(seed=9))
+    with pytest.raises(DataError, match="rejected-2"):
+        cache.load("tiny")
+    assert names(tiny.folder) == ["tiny.npz.rejected", "tiny.npz.rejected-2"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"train_images": np.zeros((7, 4, 3), np.uint8)},
+            r"train_images: expected \(7, 3, 4\) uint8, found \(7, 4, 3\)",
+        ),
+        ({"train_labels": np.zeros(7, np.int64)}, r"found \(7,\) int64"),
+        ({"extra": np.zeros(2, np.uint8)}, "expected the arrays test_images, test_labels"),
+        ({"when": np.zeros(3, "datetime64[s]")}, "found test_images"),
+    ],
+)
+def test_wrong_form(tiny, change, message):
+    put(tiny.file, {**tiny.arrays, **change})
+    with pytest.raises(DataError, match=message):
+        cache.load("tiny")
+    assert names(tiny.folder) == ["tiny.npz.rejected"]
+
+
+@pytest.mark.parametrize("keep", [0, 1, 100, -1, -30])
+def test_truncated_file(tiny, keep):
+    put(tiny.file, tiny.arrays)
+    tiny.file.write_bytes(tiny.file.read_bytes()[:keep])
+    with pytest.raises(DataError, match="no complete npz file") as caught:
+        cache.load("tiny")
+    assert "downloads tiny again" in str(caught.value)
+    assert names(tiny.folder) == ["tiny.npz.rejected"]
+    assert tiny.calls == 0
+
+
+def test_a_flipped_byte_inside(tiny):
+    put(tiny.file, tiny.arrays)
+    raw = bytearray(tiny.file.read_bytes())
+    where = raw.index(tiny.arrays["train_images"].tobytes())
+    raw[where + 3] ^= 1
+    tiny.file.write_bytes(raw)
+    with pytest.raises(DataError, match="damaged"):
+        cache.load("tiny")
+
+
+class Bomb:
+    """Unpickling it would leave a trace."""
+
+    def __reduce__(self):
+        return (os.mkdir, ("exploded",))
+
+
+def test_nothing_is_unpickled(tiny, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    held = np.empty(1, object)
+    held[0] = Bomb()
+    put(tiny.file, {**tiny.arrays, "train_labels": held})
+    with pytest.raises(DataError, match="not the data set tiny"):
+        cache.load("tiny")
+    tiny.file.write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(DataError, match="not the data set tiny"):
+        cache.load("tiny")
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_files_that_are_no_arrays(tiny):
+    import zipfile
+
+    tiny.folder.mkdir(parents=True)
+    with zipfile.ZipFile(tiny.file, "w") as file:
+        file.writestr("readme.txt", "hello")
+    with pytest.raises(DataError, match="no arrays"):
+        cache.load("tiny")
+
+
+def test_read_only_folder_is_good_for_reading(tiny, monkeypatch):
+    put(tiny.file, tiny.arrays)
+    monkeypatch.setattr(os, "replace", refuse)
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    assert same(cache.arrays("tiny"), tiny.arrays)
+
+
+def refuse(*args, **options):
+    raise PermissionError(13, "Permission denied")
+
+
+def test_a_bad_file_in_a_read_only_folder(tiny, monkeypatch):
+    put(tiny.file, some(seed=1))
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(DataError, match=r"not used, but cannot be moved aside \(.*Permission denied.*remove it"):
+        cache.load("tiny")
+    assert names(tiny.folder) == ["tiny.npz"]
+
+
+@pytest.mark.parametrize(("module", "call"), [(tempfile, "mkdtemp"), (os, "replace"), (Path, "mkdir")])
+def test_downloading_into_a_read_only_folder(tiny, monkeypatch, module, call):
+    tiny.folder.mkdir(parents=True)
+    monkeypatch.setattr(module, call, refuse)
+    with pytest.raises(DataError, match=r"cannot be written to .*Permission denied.*SPECTRAL_LENS_DATA"):
+        cache.load("tiny")
+    assert names(tiny.folder) == []
+
+
+def test_a_file_that_may_not_be_read_stays(tiny, monkeypatch):
+    put(tiny.file, tiny.arrays)
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "open", refuse, raising=False)
+        with pytest.raises(DataError, match=r"cannot be read .*permissions"):
+            cache.load("tiny")
+        assert cache.report()[0].edition.startswith("damaged: ")
+    assert names(tiny.folder) == ["tiny.npz"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        URLError("Name or service not known"),
+        requests.exceptions.ConnectionError("Max retries exceeded"),
+        RuntimeError("Error downloading train-images"),
+        ValueError("hash of downloaded file does not match"),
+        EOFError("Compressed file ended"),
+        tarfile.ReadError("not a gzip file"),
+    ],
+)
+def test_no_network(tiny, fault):
+    tiny.fault = fault
+    with pytest.raises(DataError, match="could not be downloaded") as caught:
+        cache.load("tiny")
+    message = str(caught.value)
+    assert str(fault) in message
+    assert f"put tiny.npz into {tiny.folder}" in message
+    assert "train_images (7, 3, 4) uint8" in message
+    assert names(tiny.folder) == []
+    tiny.fault = None
+    assert cache.fetch("tiny").present
+
+
+def test_interruption_leaves_nothing(tiny):
+    tiny.fault = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        cache.load("tiny")
+    assert names(tiny.folder) == []
+
+
+def test_little_disk(tiny, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    tiny.entry["space"] = 360_000_000
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 10**12, 12_000_000))
+    with pytest.raises(DataError, match=r"tiny needs 360 MB in .*, only 12 MB are free"):
+        cache.load("tiny")
+    assert tiny.calls == 0
+
+
+def test_a_download_of_something_else_is_kept_aside(tiny):
+    tiny.arrays = some(seed=4)
+    with pytest.raises(DataError, match="expected SHA-256"):
+        cache.load("tiny")
+    assert names(tiny.folder) == ["tiny.npz.rejected"]
+
+
+def test_contents_in_another_order(tiny):
+    shown = tiny.arrays
+    order = np.random.default_rng(3).permutation(7)
+    moved = {**shown, "train_images": shown["train_images"][order], "train_labels": shown["train_labels"][order]}
+    oracle = {
+        split: hashlib.sha256(
+            b"".join(
+                sorted(
+                    hashlib.sha256(
+                        shown[f"{split}_images"][i].tobytes() + bytes([shown[f"{split}_labels"][i]])
+                    ).digest()
+                    for i in range(n)
+                )
+            )
+        ).hexdigest()
+        for split, n in (("train", 7), ("test", 5))
+    }
+    start = moved["train_labels"][:3].tolist()
+    original = edition(moved, hashes=False, contents=oracle, first_labels=start)
+    tiny.entry["editions"] = {"shuffled": edition(shown), "original": original}
+    put(tiny.file, moved)
+    assert cache.load("tiny").edition == "original"
+    put(tiny.file, shown)
+    assert cache.load("tiny").edition == "shuffled"
+    # Labels that belong to other images, and another order still.
+    wrong = {**moved, "train_labels": np.roll(moved["train_labels"], 1)}
+    put(tiny.file, wrong)
+    with pytest.raises(DataError, match="train: expected images and labels with the digest"):
+        cache.load("tiny")
+    put(tiny.file, {key: value[::-1].copy() for key, value in moved.items()})
+    with pytest.raises(DataError, match="train_labels: expected to begin with"):
+        cache.load("tiny")
+
+
+def test_receipts(tiny):
+    receipt = tiny.folder / "tiny.receipt.json"
+    tiny.entry["editions"] = {
+        "sample": edition(some(3, 2)),
+        "complete": edition(tiny.arrays, hashes=False, receipt=True),
+    }
+    assert cache.fetch("tiny").edition == "complete"
+    assert names(tiny.folder) == ["tiny.npz", "tiny.receipt.json"]
+    assert cache.load("tiny").edition == "complete"
+    put(tiny.file, some(seed=8))  # the right form, other values
+    with pytest.raises(DataError, match="not those of the receipt"):
+        cache.load("tiny")
+    for spoiled in ("{", "[]", json.dumps({"arrays": 3})):
+        put(tiny.file, tiny.arrays)
+        receipt.write_text(spoiled)
+        with pytest.raises(DataError, match="receipt"):
+            cache.load("tiny")
+    put(tiny.file, tiny.arrays)
+    receipt.unlink()
+    with pytest.raises(DataError, match="no receipt of a download"):
+        cache.load("tiny")
+    put(tiny.file, some(3, 2))
+    assert cache.load("tiny").edition == "sample"
+
+
+def test_mnist_through_torchvision(folder, monkeypatch):
+    given = some(shape=(28, 28))
+    asked = []
+
+    def fake(root, *, train, download):
+        asked.append((Path(root).parent, train, download))
+        split = "train" if train else "test"
+        return SimpleNamespace(
+            data=torch.from_numpy(given[f"{split}_images"]), targets=torch.from_numpy(given[f"{split}_labels"]).long()
+        )
+
+    monkeypatch.setattr(vision, "torchvision", lambda: SimpleNamespace(datasets=SimpleNamespace(MNIST=fake)))
+    monkeypatch.setattr(cache, "manifest", lambda: {"mnist": entry("mnist.npz", "mnist", complete=edition(given))})
+    assert same(cache.arrays("mnist"), given)
+    assert asked == [(folder, True, True), (folder, False, True)]
+
+
+@pytest.mark.parametrize("before", [1, 2])
+def test_cifar_from_the_binary_archive(folder, monkeypatch, tmp_path, before):
+    given = some(6, 5, (32, 32, 3))
+
+    def records(images, labels):
+        raw = b""
+        for image, label in zip(images, labels, strict=True):
+            raw += bytes([77] * (before - 1) + [label])
+            raw += b"".join(image[:, :, colour].tobytes() for colour in range(3))
+        return raw
+
+    files = {
+        "one.bin": records(given["train_images"][:4], given["train_labels"][:4]),
+        "two.bin": records(given["train_images"][4:], given["train_labels"][4:]),
+        "three.bin": records(given["test_images"], given["test_labels"]),
+    }
+    archive = tmp_path / "cifar.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        for name, raw in reversed(files.items()):
+            member = tarfile.TarInfo(f"batches/{name}")
+            member.size = len(raw)
+            tar.addfile(member, io.BytesIO(raw))
+    checksum = hashlib.sha256(archive.read_bytes()).hexdigest()
+
+    def retrieve(url, known, path, progressbar):
+        assert progressbar
+        assert known == f"sha256:{checksum}"
+        return shutil.copy(archive, path)
+
+    monkeypatch.setattr("pooch.retrieve", retrieve)
+    item = entry("cifar.npz", "cifar", complete=edition(given, hashes=False, receipt=True))
+    item["download"] |= {
+        "url": "https://example.org/cifar.tar.gz",
+        "sha256": checksum,
+        "bytes_before_image": before,
+        "train": ["one.bin", "two.bin"],
+        "test": ["three.bin"],
+    }
+    monkeypatch.setattr(cache, "manifest", lambda: {"cifar": item})
+    assert same(cache.arrays("cifar"), given)
+    assert names(folder) == ["cifar.npz", "cifar.receipt.json"]
+    item["download"]["test"] = ["four.bin"]
+    (folder / "cifar.npz").unlink()
+    with pytest.raises(DataError, match=r"lacks four\.bin"):
+        cache.load("cifar")
+
+
+def test_embedded_digits(folder, monkeypatch):
+    assert {key: value.shape for key, value in cache.arrays("digits").items()} == {
+        "images": (1797, 8, 8),
+        "labels": (1797,),
+    }
+    assert cache.fetch("digits") == cache.Row("digits", True, "complete", None, None, "CC BY 4.0")
+    monkeypatch.setattr(cache, "_digits", lambda: {"images": np.zeros((1797, 8, 8), np.uint8)})
+    with pytest.raises(DataError, match="scikit-learn carries other digits"):
+        cache.arrays("digits")
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("mnist", "complete"), ("cifar10", "complete, class-interleaved"), ("cifar100", "sample")],
+)
+def test_real_files_are_known_editions(name, expected):
+    path = Path(os.environ.get("SPECTRAL_LENS_DATA", "")) / f"{name}.npz"
+    if not os.environ.get("SPECTRAL_LENS_DATA") or not path.is_file():
+        pytest.skip(f"SPECTRAL_LENS_DATA names no folder with {name}.npz")
+    assert cache.load(name).edition == expected
+
+
+@pytest.mark.data
+def test_cifar10_contents_are_recognised_in_any_order():
+    path = Path(os.environ.get("SPECTRAL_LENS_DATA", "")) / "cifar10.npz"
+    if not os.environ.get("SPECTRAL_LENS_DATA") or not path.is_file():
+        pytest.skip("SPECTRAL_LENS_DATA names no folder with cifar10.npz")
+    found = cache.arrays("cifar10")
+    order = np.random.default_rng(1).permutation(50000)
+    item = cache.manifest()["cifar10"]
+    start = item["editions"]["complete, original order"]["first_labels"]
+    labels = found["train_labels"]
+    front = []
+    for label in start:  # a permutation that begins as the original does
+        front.append(next(i for i in order if labels[i] == label and i not in front))
+    order = np.concatenate([front, order[~np.isin(order, front)]])
+    moved = {**found, "train_images": found["train_images"][order], "train_labels": labels[order]}
+    assert editions.identify(item, moved, None).edition == "complete, original order"
+    moved["train_labels"][-2:] = (moved["train_labels"][-2:] + 1) % 10
+    with pytest.raises(editions.Unfit, match="train: expected images and labels"):
+        editions.identify(item, moved, None)

@@ -1,0 +1,284 @@
+"""The common form of all data sets, and the sets of images."""
+
+import dataclasses
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from IPython.core.formatters import format_display_data
+from IPython.core.interactiveshell import InteractiveShell
+
+from spectral_lens.datasets import DataSet, cache, fingerprint, images
+
+REAL = Path(os.environ.get("SPECTRAL_LENS_DATA", ""))
+
+
+@pytest.fixture
+def real_data() -> None:
+    if not os.environ.get("SPECTRAL_LENS_DATA") or not (REAL / "mnist.npz").is_file():
+        pytest.skip("SPECTRAL_LENS_DATA names no folder with mnist.npz")
+
+
+def make(n=13, shape=(3, 2, 5), classes=4, runs=None, seed=3, **changes) -> DataSet:
+    g = torch.Generator().manual_seed(seed)
+    lead = (n,) if runs is None else (runs, n)
+    parts = {
+        "name": "toy",
+        "x": torch.randn(*lead, *shape, generator=g),
+        "y": (torch.arange(n) % classes).expand(lead).clone(),
+        "inputs": tuple(f"i{k}" for k in range(int(np.prod(shape)))),
+        "unit": "m",
+        "edition": "complete",
+        "sha256": "ab" * 32,
+        "provenance": "Made for a test",
+        "runs": runs,
+    }
+    return DataSet(**(parts | changes))
+
+
+def test_sizes_and_defaults():
+    one, many = make(), make(runs=7, labels=("a", "b", "c", "d", "e"))
+    assert (one.samples, one.dim, one.classes, one.labels, dict(one.truth)) == (13, 30, 4, ("0", "1", "2", "3"), {})
+    assert (many.samples, many.dim, many.classes, many.runs) == (13, 30, 5, 7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"inputs": ("a",)}, "1 names for 30 inputs"),
+        ({"y": torch.zeros(12, dtype=torch.int64)}, "shapes"),
+        ({"y": torch.zeros(13)}, "int64"),
+        ({"x": torch.zeros(13, 30, dtype=torch.int32)}, "floating"),
+        ({"x": torch.zeros(13)}, "shapes"),
+        ({"x": torch.zeros(0, 30), "y": torch.zeros(0, dtype=torch.int64)}, "empty"),
+        ({"y": torch.full((13,), -1)}, "classes must be"),
+        ({"labels": ("a", "b", "c")}, "classes must be 0 ... 2, found 0 ... 3"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        make(**changes)
+
+
+def test_wrong_number_of_runs_is_refused():
+    with pytest.raises(ValueError, match="5 runs are announced, but x holds 7"):
+        dataclasses.replace(make(runs=7), runs=5)
+    with pytest.raises(ValueError, match=r"\(r, n, \*d\) and \(r, n\)"):
+        dataclasses.replace(make(), runs=13)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+def test_values_that_are_not_finite_are_refused(bad, dtype):
+    x = torch.zeros(13, 3, 2, 5, dtype=dtype)
+    make(x=x)
+    x[11, 2, 1, 3] = bad
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        make(x=x)
+
+
+def test_sets_cannot_be_changed():
+    truth = {"p": torch.ones(30)}
+    data = make(truth=truth)
+    truth["q"] = torch.ones(1)
+    assert set(data.truth) == {"p"}
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        data.name = "other"
+    with pytest.raises(TypeError):
+        data.truth["q"] = torch.ones(1)
+
+
+def test_to_changes_values_and_truth_but_not_classes():
+    data = make(truth={"p": torch.ones(30)}).to("cpu", torch.float64)
+    assert (data.x.dtype, data.truth["p"].dtype, data.y.dtype) == (torch.float64, torch.float64, torch.int64)
+    with pytest.raises(ValueError, match="no floating type"):
+        data.to(dtype=torch.int32)
+
+
+@pytest.mark.parametrize("runs", [None, 3])
+def test_flat_follows_the_order_of_the_names(runs):
+    data = make(runs=runs)
+    flat = data.flat()
+    assert flat.x.shape == (*data.y.shape, 30)
+    assert torch.equal(flat.x[..., 2 * 10 + 1 * 5 + 4], data.x[..., 2, 1, 4])
+
+
+@pytest.mark.parametrize("runs", [None, 3])
+def test_take_and_split_share_out_the_samples(runs):
+    data = make(n=23, runs=runs)
+    assert torch.equal(data.take(5).x, data.x[:5] if runs is None else data.x[:, :5])
+    first, second = data.split(0.7, seed=5)
+    assert (first.samples, second.samples) == (16, 7)
+    along = data.y.ndim - 1
+
+    def rows(part):  # samples, with their classes, in an order of their own
+        return sorted(zip(part.x.sum((-3, -2, -1)).flatten().tolist(), part.y.flatten().tolist(), strict=True))
+
+    both = dataclasses.replace(data, x=torch.cat([first.x, second.x], along), y=torch.cat([first.y, second.y], along))
+    assert rows(both) == rows(data)
+    assert not torch.equal(both.x, data.x)
+    assert torch.equal(data.split(0.7, seed=5)[0].x, first.x)
+    assert not torch.equal(data.split(0.7, seed=6)[0].x, first.x)
+    assert "70% of the samples, drawn with seed 5" in first.provenance
+    assert first.sha256 == data.sha256
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, 0.01, 0.99, -0.5, 1.5])
+def test_split_leaves_no_part_empty(fraction):
+    with pytest.raises(ValueError, match="leaves one part empty"):
+        make().split(fraction)
+
+
+@pytest.mark.parametrize("n", [0, 14, -1])
+def test_take_needs_as_many_samples(n):
+    with pytest.raises(ValueError, match="has 13 samples"):
+        make().take(n)
+
+
+def test_select_relabels_in_the_order_given():
+    data = make(n=13, classes=4, labels=("north", "east", "south", "west"))
+    part = data.select([3, 1])
+    rows = [i for i in range(13) if i % 4 in (3, 1)]
+    assert torch.equal(part.x, torch.stack([data.x[i] for i in rows]))
+    assert part.y.tolist() == [{3: 0, 1: 1}[i % 4] for i in rows]
+    assert (part.labels, part.classes) == (("west", "east"), 2)
+    assert part.provenance.endswith("classes west and east only")
+    assert (part.sha256, part.edition) == (data.sha256, data.edition)
+
+
+def test_select_works_for_each_run_and_needs_equal_numbers():
+    data = make(runs=3)
+    part = data.select([2, 0])
+    for r in range(3):
+        alone = data.run(r).select([2, 0])
+        assert torch.equal(part.x[r], alone.x)
+        assert torch.equal(part.y[r], alone.y)
+    y = data.y.clone()
+    y[1, 0] = 1
+    with pytest.raises(ValueError, match="the runs hold"):
+        dataclasses.replace(data, y=y).select([0, 2])
+
+
+@pytest.mark.parametrize("classes", [[], [1, 1], [7], [-1, 0]])
+def test_select_names_what_is_there(classes):
+    with pytest.raises(ValueError, match=r"has the classes \[0, 1, 2, 3\]"):
+        make().select(classes)
+
+
+def test_run_gives_one_run_with_its_truth():
+    data = make(runs=3, truth={"distance": torch.arange(90.0).reshape(3, 30), "p": torch.ones(30)})
+    one = data.run(2)
+    assert one.runs is None
+    assert torch.equal(one.x, data.x[2])
+    assert torch.equal(one.truth["distance"], torch.arange(60.0, 90.0))
+    assert torch.equal(one.truth["p"], torch.ones(30))
+    assert make().run(4).runs is None
+    with pytest.raises(ValueError, match=r"runs 0 ... 2, not 3"):
+        data.run(3)
+
+
+def test_fingerprint_is_the_hash_of_the_bytes():
+    a, b = torch.arange(15.0).reshape(3, 5), np.arange(7, dtype=np.int16)
+    expected = hashlib.sha256(a.numpy().tobytes() + b.tobytes()).hexdigest()
+    assert fingerprint(a, b) == expected
+    assert fingerprint(a.T.contiguous().T, b[::1]) == expected
+    assert fingerprint(a.to(torch.bfloat16)) != fingerprint(a)
+
+
+def test_notebook_shows_the_provenance_and_the_record_gets_the_hash():
+    InteractiveShell.instance()
+    data = make(provenance="Made <here>")
+    shown, metadata = format_display_data(data)
+    assert "Made <here>" in shown["text/plain"]
+    assert "Made &lt;here&gt;" in shown["text/html"]
+    assert metadata["spectral_lens"] == {"data": {"name": "toy", "edition": "complete", "sha256": "ab" * 32}}
+    InteractiveShell.clear_instance()
+
+
+def test_digits_are_scikit_learns_and_split_by_class():
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    train, test = images.digits()
+    assert (train.name, test.name) == ("digits (train)", "digits (test)")
+    assert train.x.shape[1:] == test.x.shape[1:] == (1, 8, 8)
+    assert train.x.dtype == torch.float32
+    whole = sorted([*map(tuple, train.flat().x.tolist()), *map(tuple, test.flat().x.tolist())])
+    assert whole == sorted(map(tuple, (bunch.data / 16).tolist()))
+    for label in range(10):
+        where = np.flatnonzero(bunch.target == label)
+        assert torch.equal(test.x[test.y == label, 0], torch.tensor(bunch.images[where[4::5]] / 16).float())
+    assert train.inputs[8 * 3 + 5] == "pixel 3,5"
+    again, _ = images.load("digits")
+    assert torch.equal(again.x, train.x)
+
+
+def stored(split_shape, largest=256) -> cache.Stored:
+    g = np.random.default_rng(5)
+    arrays = {}
+    for split, n in (("train", 11), ("test", 7)):
+        arrays[f"{split}_images"] = g.integers(largest, size=(n, *split_shape), dtype=np.uint8)
+        arrays[f"{split}_labels"] = g.integers(10, size=n, dtype=np.uint8)
+    return cache.Stored(arrays, "sample", "some order")
+
+
+def test_grey_images(monkeypatch):
+    given = stored((5, 3))
+    monkeypatch.setattr(cache, "load", lambda name: given)
+    train, test = images.load("mnist")
+    assert train.x.shape == (11, 1, 5, 3)
+    assert test.x.shape == (7, 1, 5, 3)
+    expected = given.arrays["train_images"].astype(np.float32) / np.float32(255)
+    assert np.array_equal(train.x[:, 0].numpy(), expected)
+    assert np.array_equal(test.y.numpy(), given.arrays["test_labels"])
+    assert train.inputs[:4] == ("pixel 0,0", "pixel 0,1", "pixel 0,2", "pixel 1,0")
+    assert train.sha256 == fingerprint(given.arrays["train_images"], given.arrays["train_labels"])
+    assert (train.edition, train.unit, train.classes) == ("sample", "grey value, 0 to 1", 10)
+
+
+def test_colour_images(monkeypatch):
+    given = stored((5, 4, 3))
+    monkeypatch.setattr(cache, "load", lambda name: given)
+    train, _ = images.load("cifar10")
+    assert train.x.shape == (11, 3, 5, 4)
+    assert train.x.is_contiguous()
+    flat = train.flat()
+    where = train.inputs.index("blue 4,1")
+    assert torch.equal(flat.x[:, where], torch.from_numpy(given.arrays["train_images"][:, 4, 1, 2]) / 255)
+    assert train.labels[9] == "truck"
+
+
+@pytest.mark.data
+def test_real_mnist(real_data):
+    train, test = images.load("mnist")
+    assert (train.x.shape, test.x.shape) == ((60000, 1, 28, 28), (10000, 1, 28, 28))
+    assert torch.bincount(train.y).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert train.x.mean().item() == pytest.approx(0.1307, abs=5e-5)  # the well-known mean
+    assert train.select([5, 9]).samples == 5421 + 5949
+
+
+@pytest.mark.data
+def test_real_cifar(real_data):
+    if not (REAL / "cifar10.npz").is_file():
+        pytest.skip("SPECTRAL_LENS_DATA names no folder with cifar10.npz")
+    train, _ = images.load("cifar10")
+    assert train.x.mean((0, 2, 3)).tolist() == pytest.approx([0.49140, 0.48216, 0.44653], abs=5e-5)
+    assert torch.bincount(train.y).tolist() == [5000] * 10
+
+
+def test_torchvision_imports_late_and_without_warnings():
+    code = """if True:
+        import sys
+        from spectral_lens.datasets import cache, images, synthetic, vision
+        assert not {"torchvision", "sklearn", "pooch"} & set(sys.modules)
+        assert vision.torchvision() is vision.torchvision()
+        import torchvision.transforms.v2
+        print(torchvision.datasets.MNIST.__name__)
+    """
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout.strip()) == (0, "MNIST"), done.stderr

@@ -1,0 +1,201 @@
+"""The Gaussian sets against their closed forms. Tolerances are 5 standard errors of the statistic that is compared."""
+
+import math
+
+import pytest
+import torch
+
+from spectral_lens.datasets import fingerprint, synthetic
+
+N = 40_001
+FIVE = 5.0
+
+
+def moments(x, y, label):
+    part = x[y == label].double()
+    return part.mean(0), part.std(0), len(part)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_independent_has_the_means_and_spreads_it_names(dtype):
+    data = synthetic.independent(N, seeds=3, inputs=17, relevant=7, spread=0.3, largest=0.9, dtype=dtype)
+    assert data.x.dtype == data.truth["distance"].dtype == dtype
+    assert data.x.shape == (N, 17)
+    distance = data.truth["distance"].double()
+    (m0, s0, n0), (m1, s1, n1) = (moments(data.x, data.y, k) for k in (0, 1))
+    assert (n0, n1) == (20_001, 20_000)
+    error = 0.3 * math.sqrt(1 / n0 + 1 / n1)
+    assert ((m1 - m0).abs() - distance).abs().max() < FIVE * error
+    assert (m0 + m1).abs().max() < FIVE * error  # the means lie symmetric about zero
+    for spread in (s0, s1):
+        assert (spread - 0.3).abs().max() < FIVE * 0.3 / math.sqrt(2 * n1)
+    assert int((distance > 0).sum()) == 7
+    assert distance.max() < 0.9
+
+
+def test_independent_components_are_independent_and_gaussian():
+    data = synthetic.independent(N, seeds=1)
+    side = 2.0 * data.y - 1
+    sign = (data.x * side[:, None]).mean(0).sign()
+    z = (data.x - side[:, None] * sign * data.truth["distance"] / 2) / 0.5
+    correlation = torch.corrcoef(z.T) - torch.eye(20)
+    assert correlation.abs().max() < FIVE / math.sqrt(N)
+    assert ((z**3).mean(0)).abs().max() < FIVE * math.sqrt(15 / N)  # variance of z^3 is 15
+    assert ((z**4).mean(0) - 3).abs().max() < FIVE * math.sqrt(96 / N)  # variance of z^4 is 105 - 9
+
+
+def test_defaults_are_the_papers():
+    data = synthetic.independent(101)
+    assert data.x.shape == (101, 20)
+    assert int((data.truth["distance"] > 0).sum()) == 11
+    other = synthetic.correlated(101)
+    assert other.x.shape == (101, 10)
+    expected = torch.tensor([0.7, 0.7, 0.8, 0.8, 0.4, 0.4, 0.6, 0.6, 0.0, 0.0])
+    assert torch.equal(other.truth["p"], expected)
+
+
+def test_distances_and_places_are_uniform_over_the_runs():
+    runs = 2000
+    distance = synthetic.independent(1, seeds=range(runs), largest=1.4).truth["distance"].double()
+    assert distance.shape == (runs, 20)
+    drawn = distance[distance > 0]
+    assert len(drawn) == 11 * runs
+    assert drawn.mean().item() == pytest.approx(0.7, abs=FIVE * 1.4 / math.sqrt(12 * len(drawn)))
+    ordered = drawn.sort().values / 1.4
+    steps = torch.arange(1, len(ordered) + 1) / len(ordered)
+    assert (ordered - steps).abs().max() < 1.95 / math.sqrt(len(ordered))  # Kolmogorov and Smirnov, 0.1%
+    share = (distance > 0).double().mean(0)
+    assert (share - 0.55).abs().max() < FIVE * math.sqrt(0.55 * 0.45 / runs)
+
+
+def test_signs_are_fair():
+    data = synthetic.independent(4, seeds=range(500), inputs=5, relevant=5, spread=1e-6)
+    top = torch.stack([x[y == 1][0] for x, y in zip(data.x, data.y, strict=True)])
+    share = (top > 0).double().mean().item()
+    assert share == pytest.approx(0.5, abs=FIVE * 0.5 / math.sqrt(2500))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_correlated_follows_equation_2(dtype):
+    p = (0.35, 0.9, 0.0, 1.0, 0.6)
+    data = synthetic.correlated(N, seeds=2, p=p, noise=2, dtype=dtype)
+    assert data.x.dtype == dtype
+    assert data.x.shape == (N, 14)
+    first, second = data.x[:, 0:10:2], data.x[:, 1:10:2]
+    assert torch.equal(first.abs(), second.abs())
+    zero, one = data.y == 0, data.y == 1
+    assert torch.equal(first[zero], second[zero])
+    n1 = int(one.sum())
+    turned = (first[one] == -second[one]).double().mean(0)
+    for found, q in zip(turned.tolist(), p, strict=True):
+        assert found == pytest.approx(q, abs=FIVE * math.sqrt(q * (1 - q) / n1) + 1e-12)
+    # Corr(x_2n, x_2n+1) is 1 - 2 p_n in class 1; between pairs, and with the noise, nothing.
+    correlation = torch.corrcoef(data.x[one].T.double())
+    expected = torch.eye(14, dtype=torch.float64)
+    for k, q in enumerate(p):
+        expected[2 * k, 2 * k + 1] = expected[2 * k + 1, 2 * k] = 1 - 2 * q
+    assert (correlation - expected).abs().max() < FIVE * 1.5 / math.sqrt(n1)
+    # No component alone tells the class.
+    (m0, s0, n0), (m1, s1, _) = (moments(data.x, data.y, k) for k in (0, 1))
+    assert max(m0.abs().max(), m1.abs().max()) < FIVE / math.sqrt(n1)
+    assert max((s0 - 1).abs().max(), (s1 - 1).abs().max()) < FIVE / math.sqrt(2 * n1)
+    assert n0 - n1 == 1
+
+
+def test_flips_of_different_pairs_are_independent():
+    data = synthetic.correlated(N, seeds=5, p=(0.5, 0.3, 0.8))
+    one = data.y == 1
+    turned = (data.x[one, 0:6:2] != data.x[one, 1:6:2]).double()
+    off = torch.corrcoef(turned.T) - torch.eye(3)
+    assert off.abs().max() < FIVE / math.sqrt(int(one.sum()))
+
+
+@pytest.mark.parametrize("make", [synthetic.independent, synthetic.correlated])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_run_depends_on_its_own_seed_only(make, dtype):
+    seeds = [11, 4, 11, 903]
+    together = make(1001, seeds=seeds, dtype=dtype)
+    assert together.runs == 4
+    assert together.x.shape[:2] == together.y.shape == (4, 1001)
+    torch.manual_seed(77)  # the global state has no say
+    for r, seed in enumerate(seeds):
+        alone = make(1001, seeds=seed, dtype=dtype)
+        of_one = make(1001, seeds=[seed], dtype=dtype)
+        run = together.run(r)
+        for other in (alone, of_one.run(0)):
+            assert torch.equal(run.x, other.x)
+            assert torch.equal(run.y, other.y)
+            assert all(torch.equal(run.truth[key], other.truth[key]) for key in other.truth)
+        assert alone.runs is None
+        assert alone.sha256 == fingerprint(alone.x, alone.y)
+    assert not torch.equal(together.x[0], together.x[1])
+    assert not torch.equal(together.y[0], together.y[1])
+    assert together.sha256 == fingerprint(together.x, together.y)
+
+
+def test_both_dtypes_share_classes_and_distances():
+    single, double = (synthetic.independent(51, seeds=8, dtype=d) for d in (torch.float32, torch.float64))
+    assert torch.equal(single.y, double.y)
+    assert torch.equal(single.truth["distance"], double.truth["distance"].float())
+
+
+def test_provenance_says_what_was_drawn():
+    data = synthetic.independent(51, seeds=[0, 1, 2], relevant=4)
+    assert "4 of 20 relevant" in data.provenance
+    assert data.provenance.endswith("seeds 0 to 2")
+    assert synthetic.correlated(51, seeds=[5, 2]).provenance.endswith("seeds 5, 2")
+    assert data.edition == "generated"
+    assert data.labels == ("0", "1")
+    assert data.inputs[19] == "x19"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"samples": 0}, "samples must be at least 1"),
+        ({"seeds": []}, "seeds must be"),
+        ({"seeds": -1}, "seeds must be"),
+        ({"seeds": [0, 2**63]}, "seeds must be"),
+        ({"relevant": 21}, "relevant must lie"),
+        ({"spread": 0.0}, "spread must be positive"),
+        ({"spread": float("nan")}, "spread must be positive"),
+        ({"largest": -0.1}, "largest not negative"),
+        ({"dtype": torch.float16}, "float32 or float64"),
+        ({"device": "nowhere"}, "no device"),
+    ],
+)
+def test_independent_refuses_what_does_not_fit(options, message):
+    with pytest.raises(ValueError, match=message):
+        synthetic.independent(**{"samples": 5, **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"p": (0.5, 1.1)}, "Each p is a probability"),
+        ({"p": (float("nan"),)}, "Each p is a probability"),
+        ({"p": (), "noise": 0}, "At least one pair"),
+        ({"noise": -1}, "noise cannot be negative"),
+    ],
+)
+def test_correlated_refuses_what_does_not_fit(options, message):
+    with pytest.raises(ValueError, match=message):
+        synthetic.correlated(5, **options)
+
+
+def test_edges_work():
+    assert synthetic.correlated(5, p=()).x.shape == (5, 2)
+    assert synthetic.correlated(5, noise=0).x.shape == (5, 8)
+    assert synthetic.independent(1, relevant=0).truth["distance"].abs().max() == 0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("make", [synthetic.independent, synthetic.correlated])
+def test_sets_are_generated_on_the_gpu(make):
+    data = make(1001, seeds=[3, 5], device="cuda")
+    assert {data.x.device.type, data.y.device.type, *(t.device.type for t in data.truth.values())} == {"cuda"}
+    assert torch.equal(data.x[1], make(1001, seeds=5, device="cuda").x)
+    assert data.y.sum().item() == 1000
+    first, second = data.split()
+    assert first.samples + second.samples == 1001
+    assert data.select([1]).samples == 500
