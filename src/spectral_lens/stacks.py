@@ -1,0 +1,70 @@
+"""The tensors of many runs: what is trained in one matrix, what a user names at its place in it."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from spectral_lens import networks
+
+PerRun = float | Sequence[float]
+
+
+class Stack:
+    """The runs' tensors on the device: what is trained in one matrix `theta`, the rest by name in `fixed`."""
+
+    def __init__(self, model: nn.Module, seeds: Sequence[int], *, redraw: bool, device: torch.device) -> None:
+        state = {name: value.to(device) for name, value in networks.stack(model, seeds, redraw=redraw).items()}
+        self.order = list(state)
+        self.names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+        if not self.names:
+            raise ValueError("nothing to train: every parameter of the model is frozen.")
+        self.shapes = [state[name].shape[1:] for name in self.names]
+        self.sizes = [shape.numel() for shape in self.shapes]
+        self.theta = torch.cat([state[name].flatten(1) for name in self.names], 1).requires_grad_()
+        self.fixed = {name: state[name] for name in self.order if name not in self.names}
+        self.runs = len(seeds)
+
+    def state(self) -> dict[str, Tensor]:
+        parts = zip(self.names, self.theta.split(self.sizes, 1), self.shapes, strict=True)
+        return {**{name: part.view(-1, *shape) for name, part, shape in parts}, **self.fixed}
+
+    def per_run(self, value: PerRun, what: str) -> Float[Tensor, "r 1"]:
+        """One number for all runs, or one for each, as a column."""
+        column = torch.as_tensor(value, dtype=self.theta.dtype, device=self.theta.device)
+        if column.ndim > 1 or column.numel() not in (1, self.runs):
+            raise ValueError(f"{what} has {column.numel()} values for {self.runs} runs: give one, or one per run.")
+        return column.reshape(-1, 1).expand(self.runs, 1)
+
+    def coefficients(self, by_name: Mapping[str, PerRun] | None, what: str) -> Float[Tensor, "r p"] | None:
+        """The named parameters' coefficients at their places in theta, 0 elsewhere; None where there are none."""
+        if not by_name:
+            return None
+        self._known(by_name, what)
+        zero = torch.zeros_like(self.theta, requires_grad=False)
+        for name, part in zip(self.names, zero.split(self.sizes, 1), strict=True):
+            if name in by_name:
+                part.copy_(self.per_run(by_name[name], f"{what}[{name!r}]").expand_as(part))
+        return zero
+
+    def mask(self, by_name: Mapping[str, Tensor] | None) -> Float[Tensor, "r p"] | None:
+        """1 where a parameter is trained, 0 where a mask holds it; None where there are no masks."""
+        if not by_name:
+            return None
+        self._known(by_name, "masks")
+        one = torch.ones_like(self.theta, requires_grad=False)
+        for name, part, shape in zip(self.names, one.split(self.sizes, 1), self.shapes, strict=True):
+            if name in by_name:
+                given = by_name[name]
+                if given.dtype != torch.bool or given.shape not in (shape, (self.runs, *shape)):
+                    raise ValueError(
+                        f"masks[{name!r}] is {given.dtype} {tuple(given.shape)}: it must be torch.bool of shape "
+                        f"{tuple(shape)}, or {(self.runs, *shape)} for a mask of each run's own."
+                    )
+                part.copy_(given.to(part).expand(self.runs, *shape).flatten(1))
+        return one
+
+    def _known(self, by_name: Mapping[str, object], what: str) -> None:
+        if unknown := [name for name in by_name if name not in self.names]:
+            raise ValueError(f"{what} names {unknown}, but what is trained is {self.names}.")

@@ -1,0 +1,301 @@
+"""Training many runs of one experiment side by side.
+
+The trained parameters of all runs lie in one matrix, a row for each run.  A step is one forward and one backward pass
+for all of them and the optimisers are elementwise, so each run is the run that it would be alone.
+"""
+
+import copy
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from spectral_lens import checkpoints, networks
+from spectral_lens.datasets import DataSet
+from spectral_lens.devices import captured, flushed, resolve
+from spectral_lens.optimizers import OPTIMIZERS
+from spectral_lens.stacks import PerRun, Stack
+
+
+def _cross_entropy(out: Tensor, y: Tensor) -> Tensor:
+    return F.cross_entropy(out.flatten(0, 1), y.flatten(), reduction="none").view_as(y).mean(1)
+
+
+def _mse(out: Tensor, y: Tensor) -> Tensor:
+    return (out.view_as(y) - y).square().flatten(1).mean(1)
+
+
+def _mae(out: Tensor, y: Tensor) -> Tensor:
+    return (out.view_as(y) - y).abs().flatten(1).mean(1)
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cross_entropy": _cross_entropy, "mse": _mse, "mae": _mae}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """All runs of one experiment.
+
+    model: the network that they share; state: its parameters and buffers by name, (r, ...) each; history: "loss" and
+    "accuracy" as met while training and, where validation data were given, "validation_loss" and
+    "validation_accuracy", (epochs, r) each (accuracy is nan for a regression); failed: the step at which a run's loss
+    turned non-finite, by run; steps: of each run; seconds: wall time.
+    """
+
+    model: nn.Module
+    state: dict[str, Tensor]
+    seeds: tuple[int, ...]
+    history: dict[str, Tensor]
+    failed: dict[int, int]
+    steps: int
+    seconds: float
+
+    @property
+    def runs(self) -> int:
+        return len(self.seeds)
+
+    def run(self, r: int) -> nn.Module:
+        """The network of run r, an ordinary module of its own."""
+        model = copy.deepcopy(self.model)
+        model.load_state_dict({name: value[r] for name, value in self.state.items()})
+        return model
+
+
+def fit(
+    model: nn.Module,
+    data: DataSet,
+    *,
+    seeds: Sequence[int] = range(10),
+    epochs: int,
+    batch: int = 500,
+    optimizer: str = "adam",
+    rate: PerRun = 1e-3,
+    loss: str = "cross_entropy",
+    l1: Mapping[str, PerRun] | None = None,
+    l2: Mapping[str, PerRun] | None = None,
+    masks: Mapping[str, Tensor] | None = None,
+    validation: DataSet | None = None,
+    redraw: bool = True,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "auto",
+    checkpoint: str | Path | None = None,
+    every: int = 10,
+    progress: bool | None = None,
+) -> Trained:
+    """Train one copy of the model per seed, all at once; each run equals the run trained alone.
+
+    A run minimises the mean loss over its batch plus `l1[name] * sum |p|` and `l2[name] * sum p^2` over the named
+    parameters (sums, as in Keras).  `rate`, `l1` and `l2` take one number, or one per run.
+
+    data: one set for all runs, or one for each (`data.runs`).  seeds: one run each; the seed alone decides the run's
+    initial values, order of samples and dropout.  redraw: start from fresh initial values, otherwise from the model's
+    present ones.  optimizer: "adam", "adamax" or "sgd" with torch's defaults.  loss: "cross_entropy", "mse" or "mae".
+    Trained are the parameters with `requires_grad`; where `masks[name]` is False (boolean, of the parameter's shape,
+    or with a run axis in front) an entry keeps its initial value.  checkpoint: an .npz file, written every `every`
+    epochs, from which the same call goes on to the same numbers.  progress: None shows a bar in a terminal only.
+
+    A run whose loss turns non-finite is named with its step in a RuntimeWarning; the others finish.  On a GPU the step
+    is captured once and replayed (models with dropout are not captured).
+    Raises ValueError for unknown names and for sizes that do not fit, before any computing.
+    """
+    device, seeds = resolve(device), tuple(seeds)
+    _check(data, seeds, epochs, batch, optimizer, loss)
+    data = data.to(device, dtype)
+    model = copy.deepcopy(model).to("cpu", dtype).train()  # initial values are drawn on the CPU, the same everywhere
+    stack = Stack(model, [_streams(seed)[0] for seed in seeds], redraw=redraw, device=device)
+    model.to(device)
+    update, slots = OPTIMIZERS[optimizer](stack.theta.detach(), stack.per_run(rate, "rate"))
+    coefficients = stack.coefficients(l1, "l1"), stack.coefficients(l2, "l2")
+    mask = stack.mask(masks)
+    generators = [torch.Generator(device).manual_seed(_streams(seed)[1]) for seed in seeds]
+
+    def draw(shape: torch.Size) -> Tensor:
+        uniform = torch.empty(shape, dtype=dtype, device=device)
+        for row, generator in zip(uniform, generators, strict=True):
+            row.uniform_(generator=generator)
+        return uniform
+
+    per_run = data.runs is not None
+    x, y = (data.x.flatten(0, 1), data.y.flatten(0, 1)) if per_run else (data.x, data.y)
+    offset = torch.arange(len(seeds), device=device).unsqueeze(1) * (data.samples if per_run else 0)
+    met = {name: torch.zeros(len(seeds), dtype=dtype, device=device) for name in ("loss", "accuracy")}
+    count = torch.zeros((), dtype=torch.int64, device=device)
+    failed = torch.full((len(seeds),), -1, device=device)
+
+    def step(rows: Tensor) -> None:
+        """One update of all runs from their samples' rows, (r, b); leaves every result in place."""
+        inputs = x.index_select(0, rows.flatten()).unflatten(0, rows.shape)
+        target = y.index_select(0, rows.flatten()).unflatten(0, rows.shape)
+        out = networks.forward(model, stack.state(), inputs, draw=draw)
+        losses = LOSSES[loss](out, target)
+        (gradient,) = torch.autograd.grad(losses.sum(), stack.theta)
+        with torch.no_grad():
+            _penalise(gradient, stack.theta, *coefficients)
+            update(gradient if mask is None else gradient.mul_(mask))
+            met["loss"].add_(losses.detach(), alpha=rows.shape[1])
+            met["accuracy"].add_(_hits(out.detach(), target))
+            failed.copy_(torch.where((failed < 0) & ~losses.isfinite(), count, failed))
+            count.add_(1)
+
+    advance = captured(step) if device.type == "cuda" and not _drops(model) else step
+    history: dict[str, list[Tensor]] = {}
+    tensors = {"theta": stack.theta.detach(), **slots, "count": count, "failed": failed}
+    tensors |= {f"fixed:{name}": value for name, value in stack.fixed.items()}
+    settings = {
+        "seeds": seeds, "batch": batch, "optimizer": optimizer, "rate": _plain(rate), "loss": loss, "l1": _plain(l1),
+        "l2": _plain(l2), "masks": _plain(masks), "data": [data.name, data.sha256, data.provenance],
+        "samples": data.samples, "redraw": redraw, "dtype": str(dtype), "trained": stack.names,
+        "shapes": [list(shape) for shape in stack.shapes],
+    }  # fmt: skip
+    path = None if checkpoint is None else Path(checkpoint)
+    done = 0
+    if path is not None and path.exists():
+        done = _resume(checkpoints.load(path, settings), tensors, generators, history)
+    start = time.perf_counter()
+    with flushed(device), tqdm(total=epochs, initial=done, unit="epoch", disable=_silent(progress)) as bar:
+        for epoch in range(done, epochs):
+            order = torch.stack([torch.randperm(data.samples, generator=g, device=device) for g in generators])
+            for rows in (order + offset).split(batch, 1):
+                (advance if rows.shape[1] == batch else step)(rows)
+            for name, total in met.items():
+                history.setdefault(name, []).append(total / data.samples)
+            if validation is not None:
+                values = _evaluate(model, stack.state(), validation.to(device, dtype), loss)
+                for name, value in zip(("validation_loss", "validation_accuracy"), values, strict=True):
+                    history.setdefault(name, []).append(value)
+            for total in met.values():
+                total.zero_()
+            bar.update()
+            if path is not None and ((epoch + 1) % every == 0 or epoch + 1 == epochs):
+                checkpoints.save(path, settings, tensors | _progress(generators, history))
+    seconds = time.perf_counter() - start
+    lost = {run: at for run, at in enumerate(failed.tolist()) if at >= 0}
+    if lost:
+        named = ", ".join(f"run {run} (seed {seeds[run]}) at step {at}" for run, at in lost.items())
+        warnings.warn(f"the loss turned non-finite in {named}; the other runs finished.", RuntimeWarning, stacklevel=2)
+    state = {name: value.detach().clone() for name, value in stack.state().items()}
+    return Trained(
+        model=model.eval(),
+        state={name: state[name] for name in stack.order},
+        seeds=seeds,
+        history={name: torch.stack(values).cpu() for name, values in history.items()},
+        failed=lost,
+        steps=int(count),
+        seconds=seconds,
+    )
+
+
+@torch.no_grad()
+def predict(
+    trained: Trained, x: Float[Tensor, "*shape"], *, per_run: bool = False, chunk: int = 4096
+) -> Float[Tensor, "r n *k"]:
+    """The outputs of every run for the inputs x, (n, *d), or (r, n, *d) with `per_run`; `chunk` samples at a time."""
+    reference = next(iter(trained.state.values()))
+    rows = x if per_run else x.unsqueeze(0).expand(trained.runs, *x.shape)
+    parts = (part.to(reference) for part in rows.split(chunk, 1))
+    return torch.cat([networks.forward(trained.model, trained.state, part) for part in parts], 1)
+
+
+def accuracy(trained: Trained, data: DataSet) -> Float[Tensor, " r"]:
+    """The share of samples that each run classifies correctly."""
+    out = predict(trained, data.x, per_run=data.runs is not None)
+    return _hits(out, _targets(data, trained.runs).to(out.device)) / data.samples
+
+
+def _targets(data: DataSet, runs: int) -> Tensor:
+    return data.y if data.runs is not None else data.y.unsqueeze(0).expand(runs, *data.y.shape)
+
+
+@torch.no_grad()
+def _evaluate(model: nn.Module, state: dict[str, Tensor], data: DataSet, loss: str) -> tuple[Tensor, Tensor]:
+    """Mean loss and accuracy of each run, in evaluation mode."""
+    runs = next(iter(state.values())).shape[0]
+    trained = Trained(model.eval(), state, tuple(range(runs)), {}, {}, 0, 0.0)
+    out, target = predict(trained, data.x, per_run=data.runs is not None), _targets(data, runs)
+    model.train()
+    return LOSSES[loss](out, target), _hits(out, target) / data.samples
+
+
+def _hits(out: Tensor, target: Tensor) -> Tensor:
+    """Correctly classified samples of each run; nan where the target is no class."""
+    if target.is_floating_point():
+        return out.new_full(out.shape[:1], float("nan"))
+    return (out.argmax(-1) == target).sum(1).to(out.dtype)
+
+
+def _penalise(gradient: Tensor, theta: Tensor, l1: Tensor | None, l2: Tensor | None) -> None:
+    """Add the gradient of l1 * sum |p| + l2 * sum p^2, known in closed form."""
+    if l1 is not None:
+        gradient.addcmul_(l1, theta.sign())
+    if l2 is not None:
+        gradient.addcmul_(l2, theta, value=2)
+
+
+def _drops(model: nn.Module) -> bool:
+    return any(isinstance(layer, nn.Dropout) and layer.p > 0 for layer in model.modules())
+
+
+def _silent(progress: bool | None) -> bool | None:
+    return None if progress is None else not progress
+
+
+def _streams(seed: int) -> tuple[int, int]:
+    """Two independent seeds from one: initial values; order of samples and dropout."""
+    first, second = np.random.SeedSequence(seed).generate_state(2, np.uint64) >> np.uint64(1)
+    return int(first), int(second)
+
+
+def _plain(value: object) -> object:
+    """Settings in a form that a file can hold and compare."""
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, Tensor | np.ndarray | Sequence) and not isinstance(value, str):
+        return np.asarray(value).tolist()
+    return value
+
+
+def _progress(generators: list[torch.Generator], history: dict[str, list[Tensor]]) -> dict[str, Tensor]:
+    streams = {"generators": torch.stack([generator.get_state() for generator in generators])}
+    return streams | {f"history:{name}": torch.stack(values) for name, values in history.items()}
+
+
+def _resume(
+    saved: dict[str, Tensor],
+    tensors: dict[str, Tensor],
+    generators: list[torch.Generator],
+    history: dict[str, list[Tensor]],
+) -> int:
+    """Put a checkpoint's numbers where they were; the number of epochs already done."""
+    for name, tensor in tensors.items():
+        tensor.copy_(saved[name])
+    for generator, state in zip(generators, saved["generators"], strict=True):
+        generator.set_state(state)
+    for name, values in saved.items():
+        if name.startswith("history:"):
+            history[name.removeprefix("history:")] = list(values)
+    return len(history["loss"])
+
+
+def _check(data: DataSet, seeds: tuple[int, ...], epochs: int, batch: int, optimizer: str, loss: str) -> None:
+    if not seeds:
+        raise ValueError("no seeds, no runs: give at least one seed.")
+    if len(set(seeds)) != len(seeds):
+        raise ValueError(f"seeds={seeds} repeat themselves: equal seeds are equal runs.")
+    if epochs < 1 or batch < 1:
+        raise ValueError(f"epochs={epochs} and batch={batch} must be at least 1.")
+    if optimizer not in OPTIMIZERS:
+        raise ValueError(f"optimizer={optimizer!r} is unknown: use one of {', '.join(OPTIMIZERS)}.")
+    if loss not in LOSSES:
+        raise ValueError(f"loss={loss!r} is unknown: use one of {', '.join(LOSSES)}.")
+    if data.runs not in (None, len(seeds)):
+        raise ValueError(f"{data.name} holds one set for each of {data.runs} runs, but there are {len(seeds)} seeds.")
+    if (loss == "cross_entropy") == data.y.is_floating_point():
+        raise ValueError(f"loss={loss!r} does not fit targets of {data.y.dtype} in {data.name}.")
