@@ -1,0 +1,184 @@
+"""Claims: the ledger, the verdicts, what a page and a record get."""
+
+import math
+from collections import UserList
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from IPython.core.formatters import DisplayFormatter
+
+from spectral_lens import claims
+
+PAPER = "chicchi.independent.distance"  # accepts [0.965, null]
+ANY = "chicchi.method.inverse"  # accepts [null, 1e-12] at any scale
+
+
+@pytest.fixture
+def profile(monkeypatch):
+    return lambda name: monkeypatch.setenv("SPECTRAL_LENS_PROFILE", name)
+
+
+def ledger(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "claims.yml"
+    path.write_text(text)
+    return path
+
+
+ENTRY = '- {id: a.b, where: "1", claim: c, measure: m, printed: 0, accept: [null, 1]}\n'
+
+
+def test_ledger_is_valid_and_complete():
+    found = claims.load()
+    assert len(found) > 70
+    assert {c.split(".")[0] for c in found} == {"giambagli", "chicchi", "maess", "katende"}
+    for c in found.values():
+        if c.scale == "any":
+            assert c.accept is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (ENTRY * 2, "two entries a.b"),
+        (ENTRY.replace("[null, 1]", "1"), "accept 1"),
+        (ENTRY.replace("[null, 1]", "[1]"), "accept"),
+        (ENTRY.replace("[null, 1]", "[2, 1]"), "accepts nothing"),
+        (ENTRY.replace("[null, 1]", "[low, 1]"), "accept"),
+        (ENTRY.replace("}", ", scale: some}"), "scale 'some'"),
+        (ENTRY.replace("}", ", accpet: 1}"), "accpet"),
+        (ENTRY.replace("measure: m, ", ""), "missing or unknown fields: measure"),
+    ],
+)
+def test_faulty_ledger(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        claims.load(ledger(tmp_path, text))
+
+
+def test_ledger_is_read_again_after_a_change(tmp_path):
+    path = ledger(tmp_path, ENTRY)
+    assert list(claims.load(path)) == ["a.b"]
+    path.write_text(ENTRY + ENTRY.replace("a.b", "a.c"))
+    assert list(claims.load(path)) == ["a.b", "a.c"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "value", "holds"),
+    [
+        (1, 2, 1, True),
+        (1, 2, 2, True),
+        (1, 2, 0.99, False),
+        (1, 2, 2.01, False),
+        (None, 2, -9, True),
+        (1, None, 9, True),
+    ],
+)
+def test_criterion_has_closed_ends(low, high, value, holds):
+    accept = tuple(None if bound is None else float(bound) for bound in (low, high))
+    assert claims.Claim("i", "", "", "", "", accept).holds(float(value)) is holds
+
+
+@pytest.mark.parametrize(
+    ("name", "id", "value", "verdict"),
+    [
+        ("paper", PAPER, 0.98, "reproduced"),
+        ("paper", PAPER, 0.9, "not reproduced"),
+        ("quick", PAPER, 0.98, "quick only"),
+        ("custom", PAPER, 0.98, "quick only"),
+        ("quick", ANY, 1e-16, "reproduced"),
+        ("custom", ANY, 1e-3, "not reproduced"),
+        ("paper", "katende.cifar.instability", 1.0, "no criterion"),
+    ],
+)
+def test_verdict(profile, name, id, value, verdict):
+    profile(name)
+    measured = claims.measure(id, value)
+    assert (measured.verdict, measured.profile) == (verdict, name)
+
+
+def test_without_a_profile_it_is_quick(monkeypatch):
+    monkeypatch.delenv("SPECTRAL_LENS_PROFILE", raising=False)
+    assert claims.measure(PAPER, 1.0).profile == "quick"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0.96, 0.97, 1.0],
+        (0.96, 0.97, 1.0),
+        UserList([0.96, 0.97, 1.0]),
+        np.array([0.96, 0.97, 1.0]),
+        torch.tensor([0.96, 0.97, 1.0], dtype=torch.float64, requires_grad=True),
+        [torch.tensor(0.96, dtype=torch.float64), np.float64(0.97), 1],
+    ],
+)
+def test_mean_of_the_runs_is_judged(profile, values):
+    profile("paper")
+    measured = claims.measure(PAPER, values)
+    assert measured.n == 3
+    assert measured.value == pytest.approx(2.93 / 3, rel=1e-15)
+    assert measured.sd == pytest.approx(
+        math.sqrt(((0.96 - 2.93 / 3) ** 2 + (0.97 - 2.93 / 3) ** 2 + (1 - 2.93 / 3) ** 2) / 2)
+    )
+    assert measured.verdict == "reproduced"
+
+
+@pytest.mark.parametrize("value", [0.5, 1, torch.tensor(0.5), np.float32(0.5)])
+def test_one_number(value):
+    measured = claims.measure(PAPER, value)
+    assert (measured.n, measured.sd, measured.value) == (1, None, float(value))
+
+
+@pytest.mark.parametrize("value", [math.nan, [1.0, math.inf], torch.tensor([math.nan]), [0.1, np.nan]])
+def test_not_finite_names_the_claim(value):
+    with pytest.raises(ValueError, match=r"chicchi\.independent\.distance.*not finite"):
+        claims.measure(PAPER, value)
+
+
+@pytest.mark.parametrize("value", [[], torch.zeros(0), "0.5", None, True, [[0.1, 0.2]], ["a"], torch.zeros(2, 2)])
+def test_no_numbers(value):
+    with pytest.raises(ValueError, match="one number"):
+        claims.measure(PAPER, value)
+
+
+def test_unknown_claim_suggests():
+    with pytest.raises(ValueError, match=r"did you mean .*chicchi\.independent\.distance"):
+        claims.measure("chicchi.independant.distance", 1.0)
+
+
+def test_line_is_rounded(profile):
+    profile("paper")
+    assert str(claims.measure(PAPER, [0.98123, 0.98456])) == (
+        "chicchi.independent.distance: paper 0.981 +- 0.008, here 0.983 +- 0.002 (2 runs): reproduced"
+    )
+
+
+def test_rounding_errors_are_not_printed(profile):
+    """They differ from machine to machine, and the pages are compared word by word."""
+    profile("quick")
+    first, second = claims.measure(ANY, 2.2e-16), claims.measure(ANY, 4.4e-16)
+    assert str(first) == str(second) == "chicchi.method.inverse: paper 0, here below 1e-12: reproduced"
+    assert first._repr_mimebundle_()[0] == second._repr_mimebundle_()[0]
+    assert "3.3e-05" in str(claims.measure(ANY, 3.3e-5))
+
+
+def test_what_a_notebook_gets(profile):
+    profile("paper")
+    texts, notes = DisplayFormatter().format(claims.measure("maess.stability.bound", [0.5, 0.7]))
+    assert set(texts) == {"text/plain", "text/html"}
+    assert "\n" not in texts["text/plain"]
+    assert "||R z|| &lt;= sigma_1 ||z||" in texts["text/html"]
+    assert 'class="claim claim-reproduced"' in texts["text/html"]
+    claim = notes["spectral_lens"]["claim"]
+    assert claim.pop("sd") == pytest.approx(0.02**0.5)
+    assert claim == {
+        "id": "maess.stability.bound",
+        "value": 0.6,
+        "n": 2,
+        "printed": "<= 1",
+        "accept": [None, 1.000001],
+        "scale": "any",
+        "profile": "paper",
+        "verdict": "reproduced",
+    }
