@@ -58,6 +58,18 @@ def sparsity(scores: Float[Tensor, "*r d"], *, threshold: float = 0.01) -> Float
     return (normalised(scores) < threshold).to(scores.dtype).mean(-1)
 
 
+def pearson(a: Float[Tensor, "*#r d"], b: Float[Tensor, "*#r d"]) -> Float[Tensor, "*r"]:
+    """Pearson's correlation over the inputs, for each run."""
+    a, b = (each.double() - each.double().mean(-1, keepdim=True) for each in (a, b))
+    return (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1))
+
+
+def pair_difference(scores: Float[Tensor, "*r d"]) -> Float[Tensor, "*r"]:
+    """Mean over the pairs (0, 1), (2, 3), ... of the difference of their scores over their mean."""
+    pairs = scores.unflatten(-1, (-1, 2))
+    return (pairs.diff(dim=-1).squeeze(-1).abs() / pairs.mean(-1)).mean(-1)
+
+
 def by_count(
     trained: Trained,
     data: DataSet,
