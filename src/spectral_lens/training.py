@@ -277,7 +277,7 @@ def _resume(
     for name, tensor in tensors.items():
         tensor.copy_(saved[name])
     for generator, state in zip(generators, saved["generators"], strict=True):
-        generator.set_state(state)
+        generator.set_state(state.clone())  # a row of a larger tensor would crash torch
     for name, values in saved.items():
         if name.startswith("history:"):
             history[name.removeprefix("history:")] = list(values)
