@@ -1,0 +1,1 @@
+"""The machinery that turns chapters into records and a site."""

@@ -1,0 +1,252 @@
+"""The command `spectral-lens`."""
+
+import ast
+import functools
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec
+
+import typer
+import yaml
+
+from spectral_lens.book.chapters import PROFILES, Book, BookError, book, chapter, parameters, resolve, runnable
+
+app = typer.Typer(
+    name="spectral-lens",
+    help="Run the book's chapters, look after their records, build the site.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+P = ParamSpec("P")
+Root = Annotated[Path | None, typer.Option("--root", help="Folder of another book.", hidden=True)]
+Profile = Annotated[str, typer.Option("--profile", help="quick (embedded data) or paper (the papers' sizes).")]
+
+
+def _guarded(command: Callable[P, None]) -> Callable[P, None]:
+    """A mistake of the caller is one line and exit status 2, not a traceback."""
+
+    @functools.wraps(command)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except BookError as error:
+            typer.echo(f"spectral-lens: {error}", err=True)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            typer.echo("Interrupted.", err=True)
+            raise typer.Exit(130) from None
+
+    return guarded
+
+
+@app.command("list")
+@_guarded
+def list_chapters(root: Root = None) -> None:
+    """The chapters with code: title, and the state of the record in each profile."""
+    from spectral_lens.book import records
+
+    rows: list[tuple[str, ...]] = [("chapter", "title", *PROFILES)]
+    for name, found in runnable(book(root)).items():
+        cells = []
+        for profile in PROFILES:
+            state = records.status(found, profile)
+            text: str = state.state
+            if state.usable:
+                record = records.read(records.path(found, profile))
+                made = records.provenance(record)
+                text += f", {made['date'][:10]}, {made['duration']:.0f} s, {_verdicts(records.claims(record))}"
+                text += ", older than the code" if state.older else ""
+            cells.append(text)
+        rows.append((name, found.title, *cells))
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    for row in rows:
+        typer.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+@app.command()
+@_guarded
+def params(
+    name: Annotated[str, typer.Argument(metavar="CHAPTER")], profile: Profile = "quick", root: Root = None
+) -> None:
+    """The parameters of a chapter and their values in a profile."""
+    found = chapter(name, book(root))
+    own = parameters(found)
+    for key, value in resolve(found, profile).items():
+        typer.echo(f"{key} = {value!r}" + (f"  (quick: {own[key]!r})" if value != own[key] else ""))
+
+
+@app.command()
+@_guarded
+def run(
+    names: Annotated[list[str] | None, typer.Argument(metavar="CHAPTER...")] = None,
+    parameter: Annotated[list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="e.g. digits=[3,8]")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All chapters.")] = False,
+    stale: Annotated[bool, typer.Option("--stale", help="Those whose record is stale or missing.")] = False,
+    older: Annotated[
+        bool, typer.Option("--older", help="Those, and those whose record is older than the code.")
+    ] = False,
+    profile: Profile = "quick",
+    root: Root = None,
+) -> None:
+    """Run chapters and keep their records.
+
+    With -p the record goes to build/records/custom and leaves the profile's own record alone.
+    """
+    of = book(root)
+    if bool(names) + every + (stale or older) != 1:
+        raise BookError("Name chapters, or give one of --all, --stale, --older.")
+    if names:
+        chosen = list(dict.fromkeys(chapter(name, of).name for name in names))
+    else:
+        chosen = list(runnable(of)) if every else _outdated(of, profile, older)
+    overrides = dict(_parameter(text) for text in parameter or [])
+    if not chosen:
+        typer.echo("All records are current.")
+        return
+    _run(of, chosen, profile, overrides)
+
+
+@app.command()
+@_guarded
+def check(profile: Profile = "paper", root: Root = None) -> None:
+    """Compare the records with the chapters: exit status 1 where one is stale or missing."""
+    from spectral_lens.book import records
+
+    found, bad = runnable(book(root)), 0
+    for name, one in found.items():
+        state = records.status(one, profile)
+        if not state.usable:
+            bad += 1
+            typer.echo(f"{name}: {state.state} in {profile} ({state.reason})")
+        elif state.older:
+            typer.echo(f"{name}: older than the code of {', '.join(state.older)}")
+    typer.echo(f"{len(found) - bad} of {len(found)} records of the profile {profile} are current.")
+    if bad:
+        raise typer.Exit(1)
+
+
+@app.command()
+@_guarded
+def build(
+    profile: Profile = "quick",
+    strict: Annotated[bool, typer.Option("--strict", help="From nothing, warnings are errors.")] = False,
+    root: Root = None,
+) -> None:
+    """Build the site, after running what is stale or missing (quick) or refusing to (paper)."""
+    from spectral_lens.book import site
+
+    of = book(root)
+    waiting = _outdated(of, profile)
+    if waiting and profile == "paper":
+        lines = "\n".join(f"  spectral-lens run {name} --profile paper" for name in waiting)
+        raise BookError(f"the paper records of these chapters are stale or missing; they may take long:\n{lines}")
+    if waiting:
+        _run(of, waiting, profile, {})
+    if site.current(of, profile, strict):
+        typer.echo("Nothing has changed.")
+    else:
+        site.build(of, profile, strict)
+    typer.echo(f"The site: {site.index(of, profile)}")
+
+
+@app.command()
+@_guarded
+def data(
+    action: Annotated[str | None, typer.Argument(metavar="fetch", help="Download a set and check it.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME")] = None,
+) -> None:
+    """The data sets: which are in the cache folder, in which edition; `data fetch NAME` downloads one."""
+    from spectral_lens.datasets import cache
+
+    if action is not None and (action != "fetch" or name is None):
+        raise BookError("Say `spectral-lens data` or `spectral-lens data fetch NAME`.")
+    try:
+        rows = cache.report() if name is None else [cache.fetch(name)]
+    except cache.DataError as error:
+        raise BookError(str(error)) from None
+    typer.echo(f"Folder: {cache.folder()}")
+    for row in rows:
+        size = "" if row.bytes is None else f", {row.bytes / 1e6:.1f} MB"
+        typer.echo(f"{row.name:10}  {row.edition or 'missing'}{size}  ({row.licence})")
+
+
+@app.command(hidden=True)
+@_guarded
+def references(
+    compare: Annotated[bool, typer.Option("--check", help="Only say which differ from their source.")] = False,
+    root: Root = None,
+) -> None:
+    """Write the references of the tests anew from the quick records."""
+    from spectral_lens.book import references as kept
+
+    of = book(root)
+    if not compare:
+        typer.echo(f"{len(kept.write(of))} references written.")
+        return
+    differing = kept.differing(of)
+    for name, reason in differing.items():
+        typer.echo(f"{name}: {reason}")
+    if differing:
+        raise typer.Exit(1)
+
+
+def _run(of: Book, names: Iterable[str], profile: str, overrides: dict[str, Any]) -> None:
+    """Run one after another; a failure stops only its own chapter. Exits with 1 after failures, 130 after Ctrl-C."""
+    from spectral_lens.book import records, runner
+
+    plans = [runner.plan(chapter(name, of), profile, overrides) for name in names]
+    failed: list[str] = []
+    for number, plan in enumerate(plans):
+        name = plan.chapter.name
+        typer.echo(f"{name} ({plan.profile}) ...")
+        try:
+            record = records.read(runner.run(plan, show_progress=sys.stderr.isatty()))
+        except runner.ChapterFailed as error:
+            failed.append(name)
+            typer.echo(f"\n{error}\n", err=True)
+        except KeyboardInterrupt as stop:
+            left = ", ".join(p.chapter.name for p in plans[number:])
+            typer.echo(f"\nInterrupted. Nothing half-written; not run: {left}.", err=True)
+            raise typer.Exit(143 if type(stop).__name__ == "Terminated" else 130) from None
+        else:
+            typer.echo(f"  {records.provenance(record)['duration']:.1f} s, {_verdicts(records.claims(record))}")
+            typer.echo(f"  {plan.target.relative_to(of.root)}")
+    if failed:
+        typer.echo(f"{len(failed)} of {len(plans)} chapters failed: {', '.join(failed)}.", err=True)
+        raise typer.Exit(1)
+
+
+def _outdated(of: Book, profile: str, older: bool = False) -> list[str]:
+    from spectral_lens.book import records
+
+    states = {name: records.status(found, profile) for name, found in runnable(of).items()}
+    return [name for name, state in states.items() if not state.usable or (older and state.older)]
+
+
+def _verdicts(claims: list[dict[str, Any]]) -> str:
+    counted = Counter(claim["verdict"] for claim in claims)
+    return ", ".join(f"{count} {verdict}" for verdict, count in counted.items()) or "no claims"
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    """("digits", [3, 8]) of "digits=[3,8]": a Python literal, else what YAML makes of it."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip().isidentifier():
+        raise BookError(f"-p takes name=value, not {text!r}.")
+    try:
+        return name.strip(), ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        pass
+    try:
+        return name.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise BookError(f"-p {text}: the value is neither a Python literal nor YAML.") from None
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,222 @@
+"""Runs chapters: text to notebook, kernel, cleaned record with its provenance."""
+
+import ast
+import contextlib
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from spectral_lens import claims as ledger
+from spectral_lens.book import records, sources
+from spectral_lens.book.chapters import BookError, Chapter, profile, resolve
+
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+_VERSIONS = ("torch", "numpy")
+_TRACE = 12  # lines of a traceback that are worth reading
+
+
+class ChapterFailed(Exception):
+    """A chapter did not get through; the message says where and why, the files say the rest."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that was checked and may start: which parameters, and where its record goes."""
+
+    chapter: Chapter
+    profile: str  # what the record says: "custom" where parameters were given by hand
+    base: str  # the profile whose environment and other values count
+    parameters: dict[str, Any]
+    target: Path
+
+    @property
+    def failed(self) -> Path:
+        """Where the notebook of a failed run is kept (its log beside it, as .log)."""
+        name = self.target.relative_to(records.folder(self.chapter.book, self.profile))
+        return self.chapter.book.root / "build" / "failed" / self.profile / name
+
+
+def plan(of: Chapter, profile_name: str = "quick", overrides: Mapping[str, Any] | None = None) -> Plan:
+    """Check everything that can be checked before a kernel starts.
+
+    Raises BookError for unknown parameters and wrong types (see `chapters.resolve`), for cells that don't parse, and
+    for claims that are measured twice or that the ledger doesn't have.
+    """
+    values = resolve(of, profile_name, overrides)
+    _check_claims(of)
+    records.module_hashes(of)
+    name = "custom" if overrides else profile_name
+    return Plan(of, name, profile_name, values, records.path(of, name, values))
+
+
+def run(of: Plan, *, show_progress: bool = False) -> Path:
+    """Execute the plan and write its record; returns the record's path.
+
+    Raises ChapterFailed where a cell fails or the kernel dies: an earlier record stays as it was, the notebook and a
+    log are kept under build/failed/.
+    """
+    from spectral_lens.book.kernel import CellFailed, execute
+
+    chapter = of.chapter
+    modules = records.module_hashes(chapter)  # before the run: what is edited meanwhile must not count as run
+    commit, dirty = _commit(chapter.book.root)
+    date, clock = datetime.now(UTC), time.perf_counter()
+    try:
+        done = execute(
+            chapter.notebook,
+            folder=chapter.path.parent,
+            environment=environment(of),
+            parameters=records.changed_parameters(chapter, of.parameters),
+            show_progress=show_progress,
+        )
+    except CellFailed as error:
+        raise ChapterFailed(_keep(of, error)) from None
+    duration = time.perf_counter() - clock
+    record = clean(done.notebook, chapter.notebook)
+    code = records.code_hash(chapter.notebook)
+    record.metadata[records.META] = {
+        "chapter": chapter.name,
+        "profile": of.profile,
+        "base": of.base,
+        "parameters": of.parameters,
+        "code": code,
+        "key": records.key(code, of.parameters),
+        "modules": modules,
+        "commit": commit,
+        "dirty": dirty,
+        "date": date.isoformat(timespec="seconds"),
+        "duration": round(duration, 1),
+        "device": _device(done.note.get("device", "cpu")),
+        "threads": done.note.get("threads", profile(of.base, chapter.book)["threads"]),
+        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in _VERSIONS}},
+        "data": records.carried(record, "data"),
+        "claims": records.carried(record, "claim"),
+    }
+    records.write(record, of.target)
+    for left in (of.failed, of.failed.with_suffix(".log")):
+        left.unlink(missing_ok=True)
+    return of.target
+
+
+def environment(of: Plan) -> dict[str, str]:
+    """What the kernel's environment gets on top of this process's own."""
+    settings = profile(of.base, of.chapter.book)
+    threads = settings["threads"]
+    found = {} if threads is None else dict.fromkeys(_THREADS, str(threads))
+    found |= {"PYTHONHASHSEED": "0", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    return found | settings["environment"] | {"SPECTRAL_LENS_PROFILE": of.profile}
+
+
+def clean(executed: nbformat.NotebookNode, source: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The executed notebook without times, progress and random ids; cells keep the ids and tags of `source`."""
+    record = nbformat.from_dict(executed)
+    record.metadata = nbformat.from_dict(
+        {k: v for k, v in record.metadata.items() if k in ("kernelspec", "language_info")}
+    )
+    originals = iter(source.cells)
+    for cell in record.cells:
+        if records.injected(cell):
+            cell["id"], cell.metadata = "injected", nbformat.from_dict({"tags": [records.INJECTED]})
+        else:
+            original = next(originals)
+            cell["id"], cell.metadata = original["id"], nbformat.from_dict(original.metadata)
+        if cell.cell_type == "code":
+            cell.outputs = _outputs(cell.outputs)
+    return record
+
+
+def _outputs(outputs: Iterable[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    kept: list[nbformat.NotebookNode] = []
+    for output in outputs:
+        if output.output_type == "stream":
+            if output.name == "stderr":
+                continue
+            if kept and kept[-1].output_type == "stream":
+                kept[-1].text += output.text
+                continue
+        elif "application/vnd.jupyter.widget-view+json" in output.get("data", {}):
+            continue  # a progress bar that found ipywidgets
+        kept.append(output)
+    return kept
+
+
+def _check_claims(of: Chapter) -> None:
+    known, seen = ledger.load(), set()
+    for number, cell in enumerate((c for c in of.notebook.cells if c.cell_type == "code"), 1):
+        try:
+            nodes = list(ast.walk(ast.parse(sources.without_magics(cell.source))))
+        except SyntaxError as error:
+            raise BookError(
+                f"{of.name}: code cell {number} does not parse: {error.msg} (line {error.lineno})."
+            ) from None
+        for node in nodes:
+            if (
+                not isinstance(node, ast.Call)
+                or ast.unparse(node.func) not in ("measure", "claims.measure")
+                or not node.args
+            ):
+                continue
+            id = node.args[0].value if isinstance(node.args[0], ast.Constant) else None
+            if not isinstance(id, str):
+                continue
+            if id not in known:
+                raise BookError(f"{of.name}: code cell {number} measures {id!r}, which is not in book/claims.yml.")
+            if id in seen:
+                raise BookError(f"{of.name}: code cell {number} measures {id!r} a second time.")
+            seen.add(id)
+
+
+def _keep(of: Plan, error: Any) -> str:
+    """Store what is left of a failed run; returns what to tell the reader."""
+    where = of.failed
+    source = "\n".join(f"    {line}" for line in error.source.splitlines())
+    heading = f"{of.chapter.name} ({of.profile}): code cell {error.number} failed"
+    log = f"{heading}\n\n{source}\n\n" + "\n".join(error.reason) + "\n"
+    where.parent.mkdir(parents=True, exist_ok=True)
+    if error.notebook is not None:
+        with contextlib.suppress(nbformat.ValidationError):
+            records.write(error.notebook, where)
+    where.with_suffix(".log").write_text(log, encoding="utf-8")
+    short = "\n".join(f"    {line}" for line in error.reason[-_TRACE:])
+    kept = where.relative_to(of.chapter.book.root)
+    return f"{heading}\n\n{source}\n\n{short}\n\nThe notebook up to there: {kept} (log: {kept.with_suffix('.log')})"
+
+
+def _commit(root: Path) -> tuple[str | None, bool | None]:
+    """The commit, and whether book/ or src/ differ from it; (None, None) outside a repository."""
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        return commit, bool(_git(root, "status", "--porcelain", "--", "book", "src"))
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+
+
+def _git(root: Path, *arguments: str) -> str:
+    # Without the lock that `git status` takes to refresh its index: a reader must not stand in anybody's way.
+    environ = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}
+    found = subprocess.run(
+        ["git", "-C", str(root), *arguments], check=True, capture_output=True, text=True, env=environ
+    )
+    return found.stdout.strip()
+
+
+def _device(name: str) -> str:
+    """A GPU by its name; the CPU by its model, where the system tells it."""
+    if name != "cpu":
+        return name
+    model = platform.processor() or platform.machine()
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+            model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
+    return f"CPU ({model}, {os.cpu_count()} cores)"

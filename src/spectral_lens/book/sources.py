@@ -1,0 +1,118 @@
+"""Which modules of the package a chapter stands on, and what their code is without words."""
+
+import ast
+import hashlib
+import io
+import re
+import tokenize
+from functools import lru_cache
+from pathlib import Path
+
+import nbformat
+
+PACKAGE = "spectral_lens"
+_SHELL = re.compile(r"^\s*[%!].*$", re.MULTILINE)
+
+
+def module_hashes(notebook: nbformat.NotebookNode, package: Path) -> dict[str, str]:
+    """Hash of the code of each package module that the notebook's cells import, directly or through others.
+
+    Read from the source text alone: imports inside functions count too, nothing is imported. Docstrings, comments,
+    blank lines and the version number are left out; a module without any other code is not listed.
+    """
+    cells = [without_magics(c.source) for c in notebook.cells if c.cell_type == "code"]
+    waiting = [module for cell in cells for module in _imported(cell, "", package)]
+    found: dict[str, str] = {}
+    seen: set[str] = set()
+    while waiting:
+        module = waiting.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        path = _file(module, package)
+        if path is None:
+            continue
+        text = path.read_text(encoding="utf-8")
+        code = bare(text)
+        if code:
+            found[module] = hashlib.sha256(code.encode()).hexdigest()
+        inside = module if path.name == "__init__.py" else module.rpartition(".")[0]
+        waiting += _imported(text, inside, package)
+    return dict(sorted(found.items()))
+
+
+def without_magics(source: str) -> str:
+    """A cell's source with IPython's own lines left blank, so that Python's parser reads it."""
+    return _SHELL.sub("", source)
+
+
+@lru_cache(maxsize=256)
+def bare(text: str) -> str:
+    """The source text without docstrings, comments, blank lines and `__version__`; the same under every Python."""
+    tree = ast.parse(text)
+    lines = list(io.StringIO(text))  # only at line feeds, as ast counts
+    cut: list[tuple[int, int, int, int]] = []  # from line, column to line, column; lines from 1, columns in characters
+    kept: set[int] = set()  # lines that end inside a string, where white space is data
+    for node in ast.walk(tree):
+        words = _words(node)
+        if words is not None:
+            start = _column(lines, words.lineno, words.col_offset)
+            end = _column(lines, words.end_lineno or 0, words.end_col_offset or 0)
+            cut.append((words.lineno, start, words.end_lineno or 0, end))
+        elif isinstance(node, ast.JoinedStr) or (
+            isinstance(node, ast.Constant) and isinstance(node.value, str | bytes)
+        ):
+            kept.update(range(node.lineno, node.end_lineno or node.lineno))
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            cut.append((*token.start, *token.end))
+    for first, start, last, end in sorted(cut, reverse=True):
+        kept.difference_update(range(first, last))
+        tail = lines[last - 1][end:]
+        lines[first - 1] = lines[first - 1][:start] + tail
+        lines[first:last] = [""] * (last - first)
+    left = [line if k in kept else line.rstrip() + "\n" for k, line in enumerate(lines, 1) if k in kept or line.strip()]
+    return "".join(left)
+
+
+def _words(node: ast.AST) -> ast.stmt | None:
+    """The statement in `node` that changes nothing: its docstring, or `__version__ = ...`."""
+    if isinstance(node, ast.Assign) and [ast.unparse(t) for t in node.targets] == ["__version__"]:
+        return node
+    if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) or not node.body:
+        return None
+    first = node.body[0]
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+        return first
+    return None
+
+
+def _column(lines: list[str], line: int, offset: int) -> int:
+    """ast counts bytes, text counts characters."""
+    return len(lines[line - 1].encode()[:offset].decode())
+
+
+def _file(module: str, package: Path) -> Path | None:
+    base = package.joinpath(*module.split(".")[1:])
+    for path in (base / "__init__.py", base.with_suffix(".py")):
+        if path.is_file():
+            return path
+    return None
+
+
+def _imported(text: str, inside: str, package: Path) -> list[str]:
+    """The package modules that `text` imports, with the packages around them; `inside` is the package it stands in."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            around = inside.split(".")
+            base = ".".join(around[: len(around) - node.level + 1]) if node.level else ""
+            base = ".".join(part for part in (base, node.module) if part)
+            names.add(base)
+            names.update(f"{base}.{alias.name}" for alias in node.names)
+    modules = {
+        ".".join(n.split(".")[: k + 1]) for n in names if n.split(".")[0] == PACKAGE for k in range(n.count(".") + 1)
+    }
+    return sorted(module for module in modules if _file(module, package))
