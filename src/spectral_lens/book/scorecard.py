@@ -1,0 +1,217 @@
+"""The scorecard: every claim of the ledger beside what the records measured, as rows and as a Sphinx directive.
+
+    ```{scorecard}
+    :part: relevance             only claims measured in chapters whose name starts so
+    :claims: chicchi.independent only claims whose name starts so
+    ```
+
+Nothing here is typed: the claims come from the ledger, the figures from the records of the profile.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from spectral_lens import claims
+from spectral_lens.book import chapters, records
+from spectral_lens.book.executed import profile as chosen_profile
+from spectral_lens.book.pages import anchor
+from spectral_lens.resources import resource
+
+PAPERS = {
+    "giambagli": ("Giambagli et al. (2021)", "Machine learning in spectral domain"),
+    "chicchi": ("Chicchi et al. (2026)", "Estimating global input relevance"),
+    "maess": ("Maess et al. (2025)", "Structure of explanation quality"),
+    "katende": ("Katende (2026)", "Matrix-spectral stability and interpretability"),
+}
+UNMEASURED = "not measured yet"
+VERDICTS = ("reproduced", "not reproduced", "no criterion", "quick only", UNMEASURED)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One claim of the ledger and, where a record measured it, the result."""
+
+    id: str
+    claim: str
+    where: str
+    measure: str
+    printed: str
+    accept: str
+    here: str
+    verdict: str
+    chapter: str | None
+
+    @property
+    def paper(self) -> str:
+        """The paper's key, the first part of the claim's name."""
+        return self.id.split(".", 1)[0]
+
+
+def rows(profile: str = "quick", of: chapters.Book | None = None) -> list[Row]:
+    """One row per claim of the ledger, in its order.
+
+    A claim that no current record of the profile carries is "not measured yet"; a stale record counts as none.
+    """
+    measured = _measured(profile, of or chapters.book())
+    table = []
+    for claim in claims.load().values():
+        found, chapter = measured.get(claim.id, (None, None))
+        here = claims.Measured(**found | {"accept": claim.accept}).here if found else ""
+        table.append(
+            Row(
+                id=claim.id,
+                claim=claim.claim,
+                where=claim.where,
+                measure=claim.measure,
+                printed=str(claim.printed).replace("+-", "±"),
+                accept=_accept(claim.accept),
+                here=here.replace("+-", "±"),
+                verdict=_judge(claim, found) if found else UNMEASURED,
+                chapter=chapter,
+            )
+        )
+    return table
+
+
+def _measured(profile: str, of: chapters.Book) -> dict[str, tuple[dict[str, Any], str]]:
+    found = {}
+    for chapter in chapters.runnable(of).values():
+        if records.status(chapter, profile).usable:
+            record = records.read(records.path(chapter, profile))
+            found.update({claim["id"]: (claim, chapter.name) for claim in records.claims(record)})
+    return found
+
+
+def _judge(claim: claims.Claim, found: dict[str, Any]) -> str:
+    """The verdict by the ledger as it is now, which may be younger than the record."""
+    if claim.accept is None:
+        return "no criterion"
+    if found["profile"] != "paper" and claim.scale != "any":
+        return "quick only"
+    return "reproduced" if claim.holds(found["value"]) else "not reproduced"
+
+
+def summary(table: Sequence[Row]) -> dict[str, Counter[str]]:
+    """How many claims of each paper have which verdict."""
+    return {paper: Counter(row.verdict for row in table if row.paper == paper) for paper in _papers(table)}
+
+
+def _papers(table: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row.paper for row in table))
+
+
+def _accept(bounds: Sequence[float | None] | None) -> str:
+    low, high = bounds or (None, None)
+    if low is None and high is None:
+        return "shown only"
+    if low is None:
+        return f"≤ {high:.7g}"
+    return f"≥ {low:.7g}" if high is None else f"{low:.7g} to {high:.7g}"
+
+
+class HeadCell(nodes.entry):
+    """A table cell that names its row or column for a screen reader."""
+
+
+def _visit_head(self: Any, node: HeadCell) -> None:
+    self.body.append(self.starttag(node, "th", "", scope=node["scope"], CLASS="head"))
+
+
+def _depart_head(self: Any, node: HeadCell) -> None:
+    self.body.append("</th>\n")
+
+
+class Scorecard(SphinxDirective):
+    """The directive `{scorecard}`."""
+
+    option_spec: ClassVar[dict[str, Any]] = {"part": directives.unchanged, "claims": directives.unchanged}
+
+    def run(self) -> list[nodes.Node]:
+        """A summary and one table per paper."""
+        self.env.metadata[self.env.docname]["scorecard"] = True
+        self.env.note_dependency(str(resource("book/claims.yml")))
+        part, prefix = self.options.get("part", ""), self.options.get("claims", "")
+        table = [
+            row
+            for row in rows(chosen_profile(), chapters.Book(Path(self.env.srcdir)))
+            if row.id.startswith(prefix) and (not part or (row.chapter or "").startswith(part))
+        ]
+        if not table:
+            return [nodes.paragraph("", "No claim of this part has been measured yet.")]
+        return [self._summary(table), *(self._paper(key, table) for key in _papers(table))]
+
+    def _summary(self, table: Sequence[Row]) -> nodes.table:
+        counts = summary(table)
+        total = sum(counts.values(), Counter[str]())
+        shown = [verdict for verdict in VERDICTS if total[verdict] or verdict != "no criterion"]
+        named = {PAPERS.get(paper, (paper,))[0]: count for paper, count in counts.items()} | {"All": total}
+        body = [
+            [self._head(name), *(self._cell(str(count[verdict] or "–")) for verdict in shown)]
+            for name, count in named.items()
+        ]
+        heads = [self._head("Paper", "col"), *(self._head(self._verdict(verdict), "col") for verdict in shown)]
+        return self._table("Claims by paper and verdict", heads, body, "lens-summary")
+
+    def _paper(self, paper: str, table: Sequence[Row]) -> nodes.table:
+        names = ("Claim", "Where", "Printed", "Here", "Accepted", "Verdict")
+        body = []
+        for row in (row for row in table if row.paper == paper):
+            claim = nodes.paragraph("", row.claim)
+            measure = nodes.paragraph("", row.measure, classes=["lens-measure"])
+            verdict = nodes.entry("", self._block(self._verdict(row.verdict)))
+            if row.chapter is not None:
+                verdict += self._block(self._link(row.id, row.chapter))
+            cells = [self._cell(text) for text in (row.where, row.printed, row.here or "–", row.accept)]
+            for cell, name in zip(cells, names[1:], strict=False):
+                cell["classes"].append(f"lens-{name.lower()}")
+            body.append([self._head(claim, "row", measure), *cells, verdict])
+        heads = [self._head(name, "col") for name in names]
+        return self._table(": ".join(PAPERS.get(paper, (paper,))), heads, body, "lens-scorecard")
+
+    def _link(self, claim: str, chapter: str) -> nodes.Node:
+        inner = nodes.inline("", chapter)
+        return pending_xref(
+            "", inner, refdomain="std", reftype="ref", reftarget=anchor(claim), refexplicit=True, refwarn=True,
+            refdoc=self.env.docname,
+        )  # fmt: skip
+
+    def _verdict(self, verdict: str) -> nodes.inline:
+        # The sign before the words comes from the style sheet: the words say it without colour or sign.
+        return nodes.inline("", verdict, classes=["lens-verdict", "lens-" + verdict.replace(" ", "-")])
+
+    def _head(self, content: str | nodes.Node, scope: str = "row", *more: nodes.Node) -> HeadCell:
+        return HeadCell("", self._block(content), *more, scope=scope)
+
+    def _cell(self, content: str | nodes.Node) -> nodes.entry:
+        return nodes.entry("", self._block(content))
+
+    @staticmethod
+    def _block(content: str | nodes.Node) -> nodes.Node:
+        if isinstance(content, nodes.paragraph):
+            return content
+        return nodes.paragraph("", "", nodes.Text(content) if isinstance(content, str) else content)
+
+    def _table(
+        self, caption: str, heads: Sequence[nodes.Node], body: Sequence[Sequence[nodes.Node]], kind: str
+    ) -> nodes.table:
+        group = nodes.tgroup("", *(nodes.colspec(colwidth=1) for _ in heads), cols=len(heads))
+        group += nodes.thead("", nodes.row("", *heads))
+        group += nodes.tbody("", *(nodes.row("", *cells) for cells in body))
+        return nodes.table("", nodes.title("", caption), group, classes=[kind, "colwidths-auto"])
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Called by Sphinx."""
+    other = (lambda self, node: self.visit_entry(node), lambda self, node: self.depart_entry(node))
+    app.add_node(HeadCell, html=(_visit_head, _depart_head), latex=other, text=other)
+    app.add_directive("scorecard", Scorecard)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
