@@ -26,7 +26,7 @@ def load(path: Path, settings: Mapping[str, object]) -> dict[str, Tensor]:
     Raises ValueError, naming what differs, for a file of another experiment, and for one that cannot be read.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             written = json.loads(str(file["settings"]))
             tensors = {name[7:]: torch.from_numpy(file[name]) for name in file.files if name.startswith("tensor:")}
     except Exception as error:

@@ -119,8 +119,9 @@ class _Spectral(nn.Module):
         if self.bias is not None and bias is not None:
             self.bias.copy_(bias)
             self.bias.requires_grad_(trainable[1])
-        self.lam_in.requires_grad_(trainable[0])
-        self.psi.requires_grad_(trainable[0])
+        for parameter in (self.lam_in, self.psi):
+            parameter.requires_grad_(trainable[0])
+        self.lam_out.requires_grad_(trainable[0] and self.lam_out.requires_grad)
 
 
 class SpectralLinear(_Spectral):
@@ -288,6 +289,11 @@ def _geometry(layer: nn.Conv2d) -> dict:
     return {name: getattr(layer, name) for name in names}
 
 
+def children(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The module's children by name, a repeated one each time: `named_children` lists it once."""
+    return [(name, child) for name, child in module._modules.items() if child is not None]
+
+
 def _rewrite(model: nn.Module, replace: Callable[[nn.Module], nn.Module | None]) -> nn.Module:
     """A deep copy in which `replace` has exchanged the layers that it knows; shared layers stay shared."""
     model = copy.deepcopy(model)
@@ -298,7 +304,7 @@ def _rewrite(model: nn.Module, replace: Callable[[nn.Module], nn.Module | None])
             new = replace(module)
             done[module] = module if new is None else new.train(module.training)
             if new is None:
-                for name, child in list(module.named_children()):
+                for name, child in children(module):
                     module.register_module(name, walk(child))
         return done[module]
 

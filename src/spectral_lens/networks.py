@@ -9,14 +9,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from spectral_lens.layers import SpectralLinear
+from spectral_lens.layers import SpectralLinear, children
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "tanh": nn.Tanh,
     "relu": nn.ReLU,
     "linear": nn.Identity,
 }
-_ELEMENTWISE = (nn.ReLU, nn.Tanh, nn.Identity, nn.Sigmoid, nn.GELU, nn.SiLU, nn.LeakyReLU, nn.ELU, nn.Softplus)
+# exact types everywhere: a subclass may do something else
+_ELEMENTWISE = {nn.ReLU, nn.Tanh, nn.Identity, nn.Sigmoid, nn.GELU, nn.SiLU, nn.LeakyReLU, nn.ELU, nn.Softplus}
+_DENSE = {nn.Linear, SpectralLinear}
 
 Draw = Callable[[torch.Size], Tensor]
 
@@ -63,7 +65,15 @@ def stack(model: nn.Module, seeds: Sequence[int], *, redraw: bool = True) -> dic
     With `redraw` each copy starts from its seed's own initial values (`reset_parameters` of every layer, as torch's
     layers define it), otherwise from the model's present ones.  The model, on the CPU, is left with the last copy's
     values, torch's global random state as it was.
+    Raises ValueError for a model in which one layer or one parameter stands in two places.
     """
+    places: dict[int, str] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if places.setdefault(id(parameter), name) != name:
+            raise ValueError(
+                f"{name} and {places[id(parameter)]} are one parameter: give each place a layer of its own, "
+                "the runs' copies could not share it."
+            )
     copies = []
     for seed in seeds:
         with torch.random.fork_rng(devices=[]):
@@ -72,11 +82,12 @@ def stack(model: nn.Module, seeds: Sequence[int], *, redraw: bool = True) -> dic
                 for layer in model.modules():
                     if callable(reset := getattr(layer, "reset_parameters", None)):
                         reset()
-            copies.append({name: value.detach().clone() for name, value in _tensors(model).items()})
+            copies.append({name: value.detach().clone() for name, value in tensors(model).items()})
     return {name: torch.stack([each[name] for each in copies]) for name in copies[0]}
 
 
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
+def tensors(model: nn.Module) -> dict[str, Tensor]:
+    """All parameters and buffers by name, those that no state dict holds too."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
@@ -114,16 +125,16 @@ def forward(
 
 def _apply(layer: nn.Module, state: Mapping[str, Tensor], x: Tensor, draw: Draw | None) -> Tensor:
     if type(layer) is nn.Sequential:
-        for name, child in layer.named_children():
+        for name, child in children(layer):
             x = _apply(child, _below(state, name), x, draw)
         return x
-    if isinstance(layer, nn.Linear | SpectralLinear) and x.ndim == 3:
+    if type(layer) in _DENSE and x.ndim == 3:
         return _Affine.apply(x, _weight(layer, state), state.get("bias"))
-    if isinstance(layer, nn.Flatten) and (layer.start_dim, layer.end_dim) == (1, -1):
+    if type(layer) is nn.Flatten and (layer.start_dim, layer.end_dim) == (1, -1):
         return x.flatten(2)
-    if isinstance(layer, _ELEMENTWISE):
+    if type(layer) in _ELEMENTWISE:
         return layer(x)
-    if isinstance(layer, nn.Dropout):
+    if type(layer) is nn.Dropout:
         return _dropout(layer, x, draw)
     if layer.training and any(isinstance(inner, nn.modules.dropout._DropoutNd) for inner in layer.modules()):
         raise ValueError(

@@ -93,7 +93,7 @@ def by_count(
     if len(counts) == 0 or min(counts) < 0 or max(counts) > d:
         raise ValueError(f"counts must lie between 0 and the {d} inputs.")
     reference = next(iter(trained.state.values()))
-    data = data.flat().to(reference.device, reference.dtype)
+    sample, data = data.x.shape[1 if data.runs is None else 2 :], data.flat().to(reference.device, reference.dtype)
     if data.samples > chunk:
         raise ValueError(f"chunk={chunk} must hold at least the {data.samples} samples of {data.name}.")
     place = order.to(reference.device).expand(trained.runs, d).argsort(-1)  # of each input in the ranking
@@ -103,7 +103,8 @@ def by_count(
     for part in torch.as_tensor(list(counts), device=reference.device).split(max(1, chunk // data.samples)):
         kept = place.unsqueeze(1) < part.view(1, -1, 1)
         masked = torch.where(kept.unsqueeze(2), x.unsqueeze(1), torch.as_tensor(fill).to(x))  # (r, counts, n, d)
-        out = training.predict(trained, masked.flatten(1, 2), per_run=True).unflatten(1, (len(part), -1))
+        masked = masked.flatten(1, 2).unflatten(-1, sample)
+        out = training.predict(trained, masked, per_run=True).unflatten(1, (len(part), -1))
         found.append((out.argmax(-1) == y.unsqueeze(1)).to(reference.dtype).mean(-1))
     return torch.cat(found, 1)
 

@@ -22,7 +22,7 @@ class Stack:
             raise ValueError("nothing to train: every parameter of the model is frozen.")
         self.shapes = [state[name].shape[1:] for name in self.names]
         self.sizes = [shape.numel() for shape in self.shapes]
-        self.theta = torch.cat([state[name].flatten(1) for name in self.names], 1).requires_grad_()
+        self.theta = torch.cat([state[name].reshape(len(seeds), -1) for name in self.names], 1).requires_grad_()
         self.fixed = {name: state[name] for name in self.order if name not in self.names}
         self.runs = len(seeds)
 
@@ -62,7 +62,7 @@ class Stack:
                         f"masks[{name!r}] is {given.dtype} {tuple(given.shape)}: it must be torch.bool of shape "
                         f"{tuple(shape)}, or {(self.runs, *shape)} for a mask of each run's own."
                     )
-                part.copy_(given.to(part).expand(self.runs, *shape).flatten(1))
+                part.copy_(given.to(part).expand(self.runs, *shape).reshape(self.runs, -1))
         return one
 
     def _known(self, by_name: Mapping[str, object], what: str) -> None:

@@ -65,7 +65,9 @@ class Trained:
     def run(self, r: int) -> nn.Module:
         """The network of run r, an ordinary module of its own."""
         model = copy.deepcopy(self.model)
-        model.load_state_dict({name: value[r] for name, value in self.state.items()})
+        with torch.no_grad():
+            for name, tensor in networks.tensors(model).items():
+                tensor.copy_(self.state[name][r])
         return model
 
 
@@ -107,9 +109,11 @@ def fit(
     Raises ValueError for unknown names and for sizes that do not fit, before any computing.
     """
     device, seeds = resolve(device), tuple(seeds)
-    _check(data, seeds, epochs, batch, optimizer, loss)
-    data = data.to(device, dtype)
     model = copy.deepcopy(model).to("cpu", dtype).train()  # initial values are drawn on the CPU, the same everywhere
+    _check(seeds, epochs, batch, optimizer, loss)
+    for part in (data,) if validation is None else (data, validation):
+        _check_data(model, part, seeds, loss)
+    data = data.to(device, dtype)
     stack = Stack(model, [_streams(seed)[0] for seed in seeds], redraw=redraw, device=device)
     model.to(device)
     update, slots = OPTIMIZERS[optimizer](stack.theta.detach(), stack.per_run(rate, "rate"))
@@ -284,7 +288,7 @@ def _resume(
     return len(history["loss"])
 
 
-def _check(data: DataSet, seeds: tuple[int, ...], epochs: int, batch: int, optimizer: str, loss: str) -> None:
+def _check(seeds: tuple[int, ...], epochs: int, batch: int, optimizer: str, loss: str) -> None:
     if not seeds:
         raise ValueError("no seeds, no runs: give at least one seed.")
     if len(set(seeds)) != len(seeds):
@@ -295,7 +299,19 @@ def _check(data: DataSet, seeds: tuple[int, ...], epochs: int, batch: int, optim
         raise ValueError(f"optimizer={optimizer!r} is unknown: use one of {', '.join(OPTIMIZERS)}.")
     if loss not in LOSSES:
         raise ValueError(f"loss={loss!r} is unknown: use one of {', '.join(LOSSES)}.")
+
+
+def _check_data(model: nn.Module, data: DataSet, seeds: tuple[int, ...], loss: str) -> None:
+    """One sample goes through the model, so that what does not fit is said before the training starts."""
     if data.runs not in (None, len(seeds)):
         raise ValueError(f"{data.name} holds one set for each of {data.runs} runs, but there are {len(seeds)} seeds.")
     if (loss == "cross_entropy") == data.y.is_floating_point():
         raise ValueError(f"loss={loss!r} does not fit targets of {data.y.dtype} in {data.name}.")
+    one = (data.x if data.runs is None else data.x[0])[:1]
+    try:
+        with torch.no_grad():
+            out = copy.deepcopy(model).eval()(one.to("cpu", next(model.parameters()).dtype))
+    except (RuntimeError, IndexError, TypeError) as error:
+        raise ValueError(f"a sample of {data.name}, {tuple(one.shape[1:])}, does not fit the model: {error}") from error
+    if loss == "cross_entropy" and (out.ndim != 2 or out.shape[1] < data.classes):
+        raise ValueError(f"{data.name} has {data.classes} classes, but the model's outputs are {tuple(out.shape[1:])}.")
