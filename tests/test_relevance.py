@@ -25,6 +25,12 @@ from spectral_lens.relevance import (
 )
 from spectral_lens.training import Trained, accuracy, fit
 
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)  # the same numbers in any order of the tests
+
+
 TIGHT = {"rtol": 1e-12, "atol": 1e-12}
 
 

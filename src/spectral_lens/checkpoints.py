@@ -2,12 +2,14 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from spectral_lens.datasets import fingerprint
 
 
 def save(path: Path, settings: Mapping[str, object], tensors: Mapping[str, Tensor]) -> None:
@@ -16,7 +18,7 @@ def save(path: Path, settings: Mapping[str, object], tensors: Mapping[str, Tenso
     part = path.with_name(path.name + ".part")
     with open(part, "wb") as file:
         arrays = {f"tensor:{name}": value.cpu().numpy() for name, value in tensors.items()}
-        np.savez(file, settings=np.array(json.dumps(settings)), **arrays)  # type: ignore[arg-type]
+        np.savez(file, settings=np.array(json.dumps(_plain(settings))), **arrays)  # type: ignore[arg-type]
     os.replace(part, path)
 
 
@@ -33,10 +35,44 @@ def load(path: Path, settings: Mapping[str, object]) -> dict[str, Tensor]:
         raise ValueError(
             f"{path} is no readable checkpoint ({error}): remove it to start from the beginning."
         ) from error
-    now = json.loads(json.dumps(settings))
+    now = json.loads(json.dumps(_plain(settings)))
     differs = [f"{k}: {written.get(k)} then, {now.get(k)} now" for k in now | written if written.get(k) != now.get(k)]
     if differs:
         raise ValueError(
             f"{path} belongs to another experiment ({'; '.join(differs)}): remove it or name another checkpoint."
         )
     return tensors
+
+
+def _plain(value: object) -> object:
+    """Settings in a form that a file can hold and compare; tensors by their hash."""
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, Tensor | np.ndarray):
+        return fingerprint(value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(each) for each in value]
+    return value
+
+
+def progress(generators: list[torch.Generator], history: dict[str, list[Tensor]]) -> dict[str, Tensor]:
+    """What changes from epoch to epoch besides the tensors that training updates in place."""
+    streams = {"generators": torch.stack([generator.get_state() for generator in generators])}
+    return streams | {f"history:{name}": torch.stack(values) for name, values in history.items()}
+
+
+def restore(
+    saved: dict[str, Tensor],
+    tensors: dict[str, Tensor],
+    generators: list[torch.Generator],
+    history: dict[str, list[Tensor]],
+) -> int:
+    """Put a checkpoint's numbers where they were; the number of epochs already done."""
+    for name, tensor in tensors.items():
+        tensor.copy_(saved[name])
+    for generator, state in zip(generators, saved["generators"], strict=True):
+        generator.set_state(state.clone())  # a row of a larger tensor would crash torch
+    for name, values in saved.items():
+        if name.startswith("history:"):
+            history[name.removeprefix("history:")] = list(values)
+    return len(history["loss"])

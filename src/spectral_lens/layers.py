@@ -272,7 +272,9 @@ def fold(model: nn.Module) -> nn.Module:
         else:
             return None
         weight, bias = new.get_parameter("weight"), layer.bias
-        weight.copy_(layer.weight).requires_grad_(layer.psi.requires_grad or layer.lam_in.requires_grad)
+        weight.copy_(layer.weight).requires_grad_(
+            any(each.requires_grad for each in (layer.lam_in, layer.lam_out, layer.psi))
+        )
         if bias is not None:
             new.get_parameter("bias").copy_(bias).requires_grad_(bias.requires_grad)
         return new

@@ -9,6 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from spectral_lens.dense import ACTIVATIONS as dense_activations
+from spectral_lens.dense import Activation, Workspace, dense
 from spectral_lens.layers import SpectralLinear, children
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -47,6 +49,8 @@ def mlp(
         raise ValueError(f"activation={names} must name {hidden} of {', '.join(ACTIVATIONS)}, one per hidden layer.")
     if not 0 <= spectral <= hidden + 1:
         raise ValueError(f"spectral={spectral} is not between 0 and the {hidden + 1} layers of {list(sizes)}.")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout={dropout} must lie between 0 and 1, and below 1.")
     layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     for k, (before, after) in enumerate(itertools.pairwise(sizes), start=1):
         layers[f"layer{k}"] = SpectralLinear(before, after, init=init) if k <= spectral else nn.Linear(before, after)
@@ -91,45 +95,31 @@ def tensors(model: nn.Module) -> dict[str, Tensor]:
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
-class _Affine(torch.autograd.Function):
-    """x W^T + b for all runs at once; the bias is added in place and its gradient is one sum."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(x, weight)
-        out = torch.bmm(x, weight.mT)
-        return out if bias is None else out.add_(bias.unsqueeze(1))
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
-        x, weight = ctx.saved_tensors
-        into_x, into_weight, into_bias = ctx.needs_input_grad
-        return (
-            torch.bmm(grad, weight) if into_x else None,
-            torch.bmm(grad.mT, x) if into_weight else None,
-            grad.sum(1) if into_bias else None,
-        )
-
-
 def forward(
-    model: nn.Module, state: Mapping[str, Tensor], x: Float[Tensor, "r n *d"], *, draw: Draw | None = None
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    x: Float[Tensor, "r n *d"],
+    *,
+    draw: Draw | None = None,
+    workspace: Workspace | None = None,
 ) -> Float[Tensor, "r n *k"]:
     """The outputs of all runs: run r's weights, `state[name][r]`, applied to its own inputs `x[r]`.
 
     Dense layers in a Sequential are batched matrix products; everything else goes through `vmap`.  `draw(shape)` gives
-    uniform numbers, one stream per run, to the dropout layers of a model in training mode.
+    uniform numbers, one stream per run, to the dropout layers of a model in training mode.  With a `workspace` (see
+    `dense`) the next call overwrites what this one computed: for training steps.
     Raises ValueError for dropout that cannot be drawn run by run: without `draw`, or outside a Sequential.
     """
-    return _apply(model, state, x, draw)
+    return _apply(model, state, x, draw, workspace)
 
 
-def _apply(layer: nn.Module, state: Mapping[str, Tensor], x: Tensor, draw: Draw | None) -> Tensor:
+def _apply(
+    layer: nn.Module, state: Mapping[str, Tensor], x: Tensor, draw: Draw | None, workspace: Workspace | None
+) -> Tensor:
     if type(layer) is nn.Sequential:
-        for name, child in children(layer):
-            x = _apply(child, _below(state, name), x, draw)
-        return x
+        return _chain(layer, state, x, draw, workspace)
     if type(layer) in _DENSE and x.ndim == 3:
-        return _Affine.apply(x, _weight(layer, state), state.get("bias"))
+        return _dense(layer, state, x, None, workspace)
     if type(layer) is nn.Flatten and (layer.start_dim, layer.end_dim) == (1, -1):
         return x.flatten(2)
     if type(layer) in _ELEMENTWISE:
@@ -141,6 +131,37 @@ def _apply(layer: nn.Module, state: Mapping[str, Tensor], x: Tensor, draw: Draw 
             f"{type(layer).__name__} draws its dropout for all runs at once: put nn.Dropout in Sequential."
         )
     return vmap(lambda own, inputs: functional_call(layer, own, (inputs,)))(dict(state), x)
+
+
+def _chain(
+    chain: nn.Sequential, state: Mapping[str, Tensor], x: Tensor, draw: Draw | None, workspace: Workspace | None
+) -> Tensor:
+    """The layers one after the other; a dense layer takes the activation behind it along."""
+    layers = children(chain)
+    following = [*(layer for _, layer in layers[1:]), None]
+    taken = False
+    for (name, layer), after in zip(layers, following, strict=True):
+        own = _below(state, name)
+        if taken:
+            taken = False
+        elif type(layer) in _DENSE and x.ndim == 3:
+            activation = None if after is None else dense_activations.get(type(after))
+            taken = activation is not None
+            x = _dense(layer, own, x, activation, workspace)
+        else:
+            x = _apply(layer, own, x, draw, workspace)
+    return x
+
+
+def _dense(
+    layer: nn.Module,
+    state: Mapping[str, Tensor],
+    x: Tensor,
+    activation: Activation | None,
+    workspace: Workspace | None,
+) -> Tensor:
+    weight, bias = _weight(layer, state), state.get("bias")
+    return dense(x, weight, bias, activation=activation, workspace=workspace, key=id(layer))
 
 
 def _below(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:

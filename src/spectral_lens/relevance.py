@@ -54,8 +54,9 @@ def ranking(scores: Float[Tensor, "*r d"]) -> Int[Tensor, "*r d"]:
 
 
 def sparsity(scores: Float[Tensor, "*r d"], *, threshold: float = 0.01) -> Float[Tensor, "*r"]:
-    """Share of the inputs whose score is below `threshold` times the largest."""
-    return (normalised(scores) < threshold).to(scores.dtype).mean(-1)
+    """Share of the inputs whose score is below `threshold` times the largest; 1 where all are zero."""
+    largest = scores.amax(-1, keepdim=True)
+    return ((scores < threshold * largest) | (largest == 0)).to(scores.dtype).mean(-1)
 
 
 def pearson(a: Float[Tensor, "*#r d"], b: Float[Tensor, "*#r d"]) -> Float[Tensor, "*r"]:
@@ -92,6 +93,10 @@ def by_count(
         raise ValueError(f"the order names {d} inputs, but {data.name} has {data.dim}.")
     if len(counts) == 0 or min(counts) < 0 or max(counts) > d:
         raise ValueError(f"counts must lie between 0 and the {d} inputs.")
+    if order.shape[:-1] not in ((), (trained.runs,)) or (order.sort(-1).values != torch.arange(d).to(order)).any():
+        raise ValueError(f"order {tuple(order.shape)} must name each of the {d} inputs once, for all or for each run.")
+    if data.runs not in (None, trained.runs):
+        raise ValueError(f"{data.name} holds one set for each of {data.runs} runs, but {trained.runs} were trained.")
     reference = next(iter(trained.state.values()))
     sample, data = data.x.shape[1 if data.runs is None else 2 :], data.flat().to(reference.device, reference.dtype)
     if data.samples > chunk:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from spectral_lens import networks
@@ -18,8 +18,6 @@ class Stack:
         state = {name: value.to(device) for name, value in networks.stack(model, seeds, redraw=redraw).items()}
         self.order = list(state)
         self.names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-        if not self.names:
-            raise ValueError("nothing to train: every parameter of the model is frozen.")
         self.shapes = [state[name].shape[1:] for name in self.names]
         self.sizes = [shape.numel() for shape in self.shapes]
         self.theta = torch.cat([state[name].reshape(len(seeds), -1) for name in self.names], 1).requires_grad_()
@@ -48,13 +46,13 @@ class Stack:
                 part.copy_(self.per_run(by_name[name], f"{what}[{name!r}]").expand_as(part))
         return zero
 
-    def mask(self, by_name: Mapping[str, Tensor] | None) -> Float[Tensor, "r p"] | None:
-        """1 where a parameter is trained, 0 where a mask holds it; None where there are no masks."""
+    def held(self, by_name: Mapping[str, Tensor] | None) -> Bool[Tensor, "r p"] | None:
+        """True where a mask holds a parameter at its initial value; None where there are no masks."""
         if not by_name:
             return None
         self._known(by_name, "masks")
-        one = torch.ones_like(self.theta, requires_grad=False)
-        for name, part, shape in zip(self.names, one.split(self.sizes, 1), self.shapes, strict=True):
+        held = torch.zeros_like(self.theta, dtype=torch.bool, requires_grad=False)
+        for name, part, shape in zip(self.names, held.split(self.sizes, 1), self.shapes, strict=True):
             if name in by_name:
                 given = by_name[name]
                 if given.dtype != torch.bool or given.shape not in (shape, (self.runs, *shape)):
@@ -62,8 +60,8 @@ class Stack:
                         f"masks[{name!r}] is {given.dtype} {tuple(given.shape)}: it must be torch.bool of shape "
                         f"{tuple(shape)}, or {(self.runs, *shape)} for a mask of each run's own."
                     )
-                part.copy_(given.to(part).expand(self.runs, *shape).reshape(self.runs, -1))
-        return one
+                part.copy_(~given.to(part.device).expand(self.runs, *shape).reshape(self.runs, -1))
+        return held
 
     def _known(self, by_name: Mapping[str, object], what: str) -> None:
         if unknown := [name for name in by_name if name not in self.names]:

@@ -19,7 +19,8 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from spectral_lens import checkpoints, networks
-from spectral_lens.datasets import DataSet
+from spectral_lens.datasets import DataSet, fingerprint
+from spectral_lens.dense import Workspace
 from spectral_lens.devices import captured, flushed, resolve
 from spectral_lens.optimizers import OPTIMIZERS
 from spectral_lens.stacks import PerRun, Stack
@@ -36,6 +37,10 @@ def _mse(out: Tensor, y: Tensor) -> Tensor:
 def _mae(out: Tensor, y: Tensor) -> Tensor:
     return (out.view_as(y) - y).abs().flatten(1).mean(1)
 
+
+# The gradient of a sample that is classified well is tiny.  Where it falls below 1e-38 a CPU computes a hundred times
+# slower; multiplied by a power of two, and divided by it in the end, it stays above, and no digit changes.
+_SCALE = 2.0**64
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cross_entropy": _cross_entropy, "mse": _mse, "mae": _mae}
 
@@ -108,9 +113,15 @@ def fit(
     is captured once and replayed (models with dropout are not captured).
     Raises ValueError for unknown names and for sizes that do not fit, before any computing.
     """
-    device, seeds = resolve(device), tuple(seeds)
+    device, seeds = resolve(device), tuple(int(seed) for seed in seeds)
     model = copy.deepcopy(model).to("cpu", dtype).train()  # initial values are drawn on the CPU, the same everywhere
-    _check(seeds, epochs, batch, optimizer, loss)
+    _check(seeds, epochs, batch, every, optimizer, loss)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError("nothing to train: every parameter of the model is frozen.")
+    if data.samples % batch == 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
+        raise ValueError(f"batch={batch} leaves a last batch of one sample, which batch normalisation cannot take.")
+    if checkpoint is not None and dtype is torch.bfloat16:
+        raise ValueError("a checkpoint cannot hold torch.bfloat16: train in torch.float32, or without a checkpoint.")
     for part in (data,) if validation is None else (data, validation):
         _check_data(model, part, seeds, loss)
     data = data.to(device, dtype)
@@ -118,7 +129,7 @@ def fit(
     model.to(device)
     update, slots = OPTIMIZERS[optimizer](stack.theta.detach(), stack.per_run(rate, "rate"))
     coefficients = stack.coefficients(l1, "l1"), stack.coefficients(l2, "l2")
-    mask = stack.mask(masks)
+    held = stack.held(masks)
     generators = [torch.Generator(device).manual_seed(_streams(seed)[1]) for seed in seeds]
 
     def draw(shape: torch.Size) -> Tensor:
@@ -130,6 +141,8 @@ def fit(
     per_run = data.runs is not None
     x, y = (data.x.flatten(0, 1), data.y.flatten(0, 1)) if per_run else (data.x, data.y)
     offset = torch.arange(len(seeds), device=device).unsqueeze(1) * (data.samples if per_run else 0)
+    workspace: Workspace = {}
+    scale = _SCALE if dtype in (torch.float32, torch.bfloat16) else 1.0
     met = {name: torch.zeros(len(seeds), dtype=dtype, device=device) for name in ("loss", "accuracy")}
     count = torch.zeros((), dtype=torch.int64, device=device)
     failed = torch.full((len(seeds),), -1, device=device)
@@ -138,12 +151,13 @@ def fit(
         """One update of all runs from their samples' rows, (r, b); leaves every result in place."""
         inputs = x.index_select(0, rows.flatten()).unflatten(0, rows.shape)
         target = y.index_select(0, rows.flatten()).unflatten(0, rows.shape)
-        out = networks.forward(model, stack.state(), inputs, draw=draw)
+        out = networks.forward(model, stack.state(), inputs, draw=draw, workspace=workspace)
         losses = LOSSES[loss](out, target)
-        (gradient,) = torch.autograd.grad(losses.sum(), stack.theta)
+        (gradient,) = torch.autograd.grad(losses.sum() * scale, stack.theta)
         with torch.no_grad():
+            gradient.mul_(1 / scale)
             _penalise(gradient, stack.theta, *coefficients)
-            update(gradient if mask is None else gradient.mul_(mask))
+            update(gradient if held is None else gradient.masked_fill_(held, 0))
             met["loss"].add_(losses.detach(), alpha=rows.shape[1])
             met["accuracy"].add_(_hits(out.detach(), target))
             failed.copy_(torch.where((failed < 0) & ~losses.isfinite(), count, failed))
@@ -154,15 +168,18 @@ def fit(
     tensors = {"theta": stack.theta.detach(), **slots, "count": count, "failed": failed}
     tensors |= {f"fixed:{name}": value for name, value in stack.fixed.items()}
     settings = {
-        "seeds": seeds, "batch": batch, "optimizer": optimizer, "rate": _plain(rate), "loss": loss, "l1": _plain(l1),
-        "l2": _plain(l2), "masks": _plain(masks), "data": [data.name, data.sha256, data.provenance],
-        "samples": data.samples, "redraw": redraw, "dtype": str(dtype), "trained": stack.names,
-        "shapes": [list(shape) for shape in stack.shapes],
+        "seeds": seeds, "batch": batch, "optimizer": optimizer, "rate": rate, "loss": loss, "l1": l1, "l2": l2,
+        "masks": masks, "data": [data.name, data.sha256, data.provenance], "samples": data.samples, "redraw": redraw,
+        "dtype": str(dtype), "trained": stack.names, "shapes": stack.shapes, "model": repr(model),
+        "validation": None if validation is None else [validation.name, validation.sha256, validation.provenance],
+        "start": None if redraw else fingerprint(*networks.tensors(model).values()),
     }  # fmt: skip
     path = None if checkpoint is None else Path(checkpoint)
     done = 0
     if path is not None and path.exists():
-        done = _resume(checkpoints.load(path, settings), tensors, generators, history)
+        done = checkpoints.restore(checkpoints.load(path, settings), tensors, generators, history)
+        if done > epochs:
+            raise ValueError(f"{path} is already {done} epochs old: ask for at least as many, or remove it.")
     start = time.perf_counter()
     with flushed(device), tqdm(total=epochs, initial=done, unit="epoch", disable=_silent(progress)) as bar:
         for epoch in range(done, epochs):
@@ -170,16 +187,16 @@ def fit(
             for rows in (order + offset).split(batch, 1):
                 (advance if rows.shape[1] == batch else step)(rows)
             for name, total in met.items():
-                history.setdefault(name, []).append(total / data.samples)
+                history.setdefault(name, []).append((total / data.samples).cpu())
             if validation is not None:
                 values = _evaluate(model, stack.state(), validation.to(device, dtype), loss)
                 for name, value in zip(("validation_loss", "validation_accuracy"), values, strict=True):
-                    history.setdefault(name, []).append(value)
+                    history.setdefault(name, []).append(value.cpu())
             for total in met.values():
                 total.zero_()
             bar.update()
             if path is not None and ((epoch + 1) % every == 0 or epoch + 1 == epochs):
-                checkpoints.save(path, settings, tensors | _progress(generators, history))
+                checkpoints.save(path, settings, tensors | checkpoints.progress(generators, history))
     seconds = time.perf_counter() - start
     lost = {run: at for run, at in enumerate(failed.tolist()) if at >= 0}
     if lost:
@@ -190,7 +207,7 @@ def fit(
         model=model.eval(),
         state={name: state[name] for name in stack.order},
         seeds=seeds,
-        history={name: torch.stack(values).cpu() for name, values in history.items()},
+        history={name: torch.stack(values) for name, values in history.items()},
         failed=lost,
         steps=int(count),
         seconds=seconds,
@@ -257,44 +274,13 @@ def _streams(seed: int) -> tuple[int, int]:
     return int(first), int(second)
 
 
-def _plain(value: object) -> object:
-    """Settings in a form that a file can hold and compare."""
-    if isinstance(value, Mapping):
-        return {name: _plain(each) for name, each in value.items()}
-    if isinstance(value, Tensor | np.ndarray | Sequence) and not isinstance(value, str):
-        return np.asarray(value).tolist()
-    return value
-
-
-def _progress(generators: list[torch.Generator], history: dict[str, list[Tensor]]) -> dict[str, Tensor]:
-    streams = {"generators": torch.stack([generator.get_state() for generator in generators])}
-    return streams | {f"history:{name}": torch.stack(values) for name, values in history.items()}
-
-
-def _resume(
-    saved: dict[str, Tensor],
-    tensors: dict[str, Tensor],
-    generators: list[torch.Generator],
-    history: dict[str, list[Tensor]],
-) -> int:
-    """Put a checkpoint's numbers where they were; the number of epochs already done."""
-    for name, tensor in tensors.items():
-        tensor.copy_(saved[name])
-    for generator, state in zip(generators, saved["generators"], strict=True):
-        generator.set_state(state.clone())  # a row of a larger tensor would crash torch
-    for name, values in saved.items():
-        if name.startswith("history:"):
-            history[name.removeprefix("history:")] = list(values)
-    return len(history["loss"])
-
-
-def _check(seeds: tuple[int, ...], epochs: int, batch: int, optimizer: str, loss: str) -> None:
+def _check(seeds: tuple[int, ...], epochs: int, batch: int, every: int, optimizer: str, loss: str) -> None:
     if not seeds:
         raise ValueError("no seeds, no runs: give at least one seed.")
     if len(set(seeds)) != len(seeds):
         raise ValueError(f"seeds={seeds} repeat themselves: equal seeds are equal runs.")
-    if epochs < 1 or batch < 1:
-        raise ValueError(f"epochs={epochs} and batch={batch} must be at least 1.")
+    if min(epochs, batch, every) < 1:
+        raise ValueError(f"epochs={epochs}, batch={batch} and every={every} must be at least 1.")
     if optimizer not in OPTIMIZERS:
         raise ValueError(f"optimizer={optimizer!r} is unknown: use one of {', '.join(OPTIMIZERS)}.")
     if loss not in LOSSES:

@@ -1,0 +1,93 @@
+"""One dense layer of many runs, with its activation, as one step of automatic differentiation.
+
+What a training step writes again and again goes into a workspace.  Fresh megabytes at each layer cost more than the
+arithmetic: the allocator hands them back to the system, and every page has to be mapped anew.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+Workspace = dict[tuple[object, ...], Tensor]
+
+
+class Activation(NamedTuple):
+    """`apply` works in place; `slope(grad, out, into)` writes grad times the derivative, which the output tells."""
+
+    apply: Callable[[Tensor], Tensor]
+    slope: Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+ACTIVATIONS: dict[type[nn.Module], Activation] = {
+    nn.ReLU: Activation(
+        torch.relu_, lambda grad, out, into: torch.ops.aten.threshold_backward.grad_input(grad, out, 0, grad_input=into)
+    ),
+    nn.Tanh: Activation(
+        torch.tanh_, lambda grad, out, into: torch.ops.aten.tanh_backward.grad_input(grad, out, grad_input=into)
+    ),
+}
+
+
+def dense(
+    x: Float[Tensor, "r n in"],
+    weight: Float[Tensor, "r out in"],
+    bias: Float[Tensor, "r out"] | None,
+    *,
+    activation: Activation | None = None,
+    workspace: Workspace | None = None,
+    key: object = None,
+) -> Float[Tensor, "r n out"]:
+    """activation(x W^T + b) for each run.
+
+    workspace: memory that later calls with the same `key` and shapes write again: what an earlier call returned, and
+    its gradient, are then gone.  Without it every call has memory of its own.
+    """
+    return _Dense.apply(x, weight, bias, activation, {} if workspace is None else workspace, key)
+
+
+class _Dense(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        activation: Activation | None,
+        workspace: Workspace,
+        key: object,
+    ) -> Tensor:
+        out = torch.bmm(x, weight.mT, out=_memory(workspace, key, "out", x, weight.shape[1]))
+        if bias is not None:
+            out.add_(bias.unsqueeze(1))
+        if activation is not None:
+            activation.apply(out)
+        ctx.save_for_backward(x, weight, None if activation is None else out)
+        ctx.activation, ctx.workspace, ctx.key = activation, workspace, key
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, out = ctx.saved_tensors
+        if ctx.activation is not None:
+            into = _memory(ctx.workspace, ctx.key, "slope", x, weight.shape[1])
+            grad = ctx.activation.slope(grad, out, into)
+        into_x, into_weight, into_bias = ctx.needs_input_grad[:3]
+        return (
+            torch.bmm(grad, weight, out=_memory(ctx.workspace, ctx.key, "x", x, x.shape[2])) if into_x else None,
+            torch.bmm(grad.mT, x) if into_weight else None,
+            grad.sum(1) if into_bias else None,
+            None,
+            None,
+            None,
+        )
+
+
+def _memory(workspace: Workspace, key: object, what: str, x: Tensor, width: int) -> Tensor:
+    """The (r, n, width) tensor of that name, made at the first call; a fresh alias, which has no history."""
+    shape = (x.shape[0], x.shape[1], width)
+    if (key, what, shape) not in workspace:
+        workspace[key, what, shape] = x.new_empty(shape)
+    return workspace[key, what, shape].detach()
