@@ -1,7 +1,6 @@
 """One code path for CPU and GPU: a name becomes a device, or a clear error."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -51,15 +50,3 @@ def captured(step: Callable[[Tensor], None], *, warm_up: int = 3) -> Callable[[T
         graph.replay()
 
     return advance
-
-
-@contextmanager
-def flushed(device: torch.device) -> Iterator[None]:
-    """Denormal numbers count as zero: a first layer that shrinks towards 0 would slow a CPU down a hundredfold."""
-    if device.type == "cpu":
-        torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        if device.type == "cpu":
-            torch.set_flush_denormal(False)

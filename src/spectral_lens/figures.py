@@ -255,7 +255,7 @@ def histogram(scores: Mapping[str, Float[Tensor, "r d"]], *, xlabel: str = "rele
 
 
 @_styled
-def maps(scores: Mapping[str, Float[Tensor, "height width"]], *, label: str = "relevance / its maximum") -> Figure:
+def maps(scores: Mapping[str, Float[Tensor, "height width"]], *, label: str = "relevance") -> Figure:
     """Scores where the inputs stand in the image, all on one colour scale from 0 to 1."""
     figure, axes = plt.subplots(1, len(scores), figsize=(8, 0.6 + 6.4 / max(3, len(scores))), squeeze=False)
     for axis, (title, values) in zip(axes.flat, scores.items(), strict=True):
