@@ -595,17 +595,22 @@ def test_progress_is_shown_when_asked_for(capsys):
         assert ("2/2" in err) == shown
 
 
-def test_denormal_numbers_are_flushed_while_training_only(monkeypatch):
-    def smallest():
-        return float(torch.tensor([torch.finfo(torch.float32).tiny]) * torch.tensor([0.5]))
+def test_parameters_whose_products_would_be_denormal_become_zero():
+    model = mlp([4, 3, 2])
+    small, kept = 1e-21, 1e-15
+    with torch.no_grad():
+        model.layer1.lam_in.copy_(torch.tensor([small, -small, kept, 1.0]))
+    data = oracles.data_set(torch.zeros(10, 4), torch.arange(10) % 2)  # so that the data move no eigenvalue
+    trained = fit(model, data, seeds=[1], epochs=1, redraw=False, device="cpu")
+    assert trained.state["layer1.lam_in"][0].tolist() == pytest.approx([0, 0, kept, 1], rel=1e-6, abs=0)
 
-    forward, seen = networks.forward, []
-    monkeypatch.setattr(networks, "forward", lambda *a, **o: seen.append(smallest()) or forward(*a, **o))
-    fit(mlp([4, 3, 2]), toy(10, (4,)), seeds=[1], epochs=1, device="cpu")
-    possible = torch.set_flush_denormal(True)
-    torch.set_flush_denormal(False)
-    assert seen == ([0.0] if possible else [smallest()])
-    assert smallest() > 0
+
+def test_the_scale_of_the_gradient_changes_no_digit(monkeypatch):
+    data, options = toy(20, (5,), 3), {"seeds": SEEDS, "epochs": 3, "batch": 7, "dtype": torch.float32, "device": "cpu"}
+    scaled = fit(mlp([5, 6, 3]), data, **options).state
+    monkeypatch.setattr(training, "_SCALE", 1.0)
+    plain = fit(mlp([5, 6, 3]), data, **options).state
+    assert all(torch.equal(value, plain[name]) for name, value in scaled.items())
 
 
 def test_nothing_is_captured_on_the_cpu(monkeypatch):
