@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from spectral_lens import claims
 from spectral_lens.book import records
 from spectral_lens.book.chapters import Book, chapter, parameters, runnable
+from toy_chapters import HEADER
 
 ROOT = Path(__file__).parents[1]
 STRICT = ("-W", "--keep-going", "-n")
@@ -42,18 +43,9 @@ Light through a lens, $\\lambda = 2$.
 :part: elsewhere
 ```
 """
-TOY = """---
-jupytext:
-  text_representation:
-    extension: .md
-    format_name: myst
-kernelspec:
-  display_name: Python 3
-  language: python
-  name: python3
----
-
-# The toy lens
+TOY = (
+    HEADER
+    + """# The toy lens
 
 Words about the spyglass, {eq}`inverse` and {numref}`toy-figure`.
 
@@ -88,6 +80,7 @@ claims.measure("giambagli.inverse", 0.0)
 claims.measure("chicchi.independent.distance", [0.97, 0.98])
 ```
 """
+)
 
 
 def make(folder: Path, toy: str = TOY, url: str = "") -> Book:
