@@ -250,7 +250,10 @@ def test_interrupted_run(root, number, status):
     earlier = root / "build/records/quick/slow.ipynb"
     earlier.parent.mkdir(parents=True)
     earlier.write_text("earlier")
-    command = [sys.executable, "-m", "spectral_lens.book.cli", "run", "slow", "one", "--root", str(root)]
+    # Ctrl-C works in a terminal; a shell that started the tests in the background had it ignored, by its children too
+    start = "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    start += "runpy.run_module('spectral_lens.book.cli', run_name='__main__')"
+    command = [sys.executable, "-c", start, "run", "slow", "one", "--root", str(root)]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes) as process:
         started, deadline = root / "book/started", time.monotonic() + 60
