@@ -39,6 +39,29 @@ def dense(kernel, groups):
     return full
 
 
+def augmented(x, layers):
+    """Every layer's activities by [giambagli, eq. 2]: all nodes in one vector, one square matrix for each transfer.
+
+    layers: (lam_in, lam_out, psi) of each transfer; lam_in counts in the first only, it is 1 in all others.
+    """
+    sizes = [x.shape[1], *(psi.shape[0] for _, _, psi in layers)]
+    nodes = sum(sizes)
+    identity = torch.eye(nodes, dtype=x.dtype)
+    n = torch.zeros(len(x), nodes, dtype=x.dtype)
+    n[:, : sizes[0]] = x
+    for k, (lam_in, lam_out, psi) in enumerate(layers):
+        before = slice(sum(sizes[:k]), sum(sizes[: k + 1]))
+        after = slice(before.stop, before.stop + sizes[k + 1])
+        Phi, Lambda = identity.clone(), identity.clone()
+        Phi[after, before] = psi
+        if k == 0:
+            Lambda[before, before] = torch.diag(lam_in)
+        Lambda[after, after] = torch.diag(lam_out)
+        A = Phi @ Lambda @ (2 * identity - Phi)
+        n = torch.stack([A @ sample for sample in n])
+    return n.split(sizes, 1)
+
+
 def data_set(x, y, *, runs=None, labels=(), name="toy", sha256="0" * 64):
     """A data set of these arrays, with plain names."""
     dim = int(np.prod(x.shape[1 if runs is None else 2 :]))

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import oracles
-from spectral_lens.layers import SpectralConv2d, SpectralLinear, eigen, fold, spectralize
+from spectral_lens.layers import Dense, SpectralConv2d, SpectralLinear, eigen, fold, spectralize
 
 
 @pytest.fixture(autouse=True)
@@ -191,19 +191,41 @@ def test_chicchis_initial_values(shape):
     assert [name for name, p in layer.named_parameters() if p.requires_grad] == ["lam_in", "psi", "bias"]
 
 
+@pytest.mark.parametrize("init", ["giambagli", "giambagli-inner"])
 @pytest.mark.parametrize("shape", [(400, 30), (400, 30, (1, 2))])
-def test_giambaglis_initial_values(shape):
+def test_giambaglis_initial_values(shape, init):
     make = SpectralLinear if len(shape) == 2 else SpectralConv2d
     torch.manual_seed(0)
-    layer = make(*shape, init="giambagli")
-    for value, bound, near in [(layer.lam_in, 0.01, 0.98), (layer.lam_out, 0.01, 0.8), (layer.psi, 0.5, 0.99)]:
+    layer = make(*shape, init=init)
+    drawn = [(layer.lam_in, 0.01, 0.98), (layer.lam_out, 0.01, 0.8), (layer.psi, 0.5, 0.99)]
+    if init == "giambagli-inner":  # a layer behind another: its departure nodes' eigenvalues are 1 and stay
+        assert torch.equal(layer.lam_in, torch.ones(400))
+        assert not layer.lam_in.requires_grad
+        drawn = drawn[1:]
+    for value, bound, near in drawn:
         assert near * bound < value.detach().abs().max() <= bound
         assert (value < 0).any()
         assert (value > 0).any()
         error = bound / math.sqrt(3 * value.numel())
         assert abs(value.detach().mean()) < 5 * error
+        assert value.requires_grad
+    assert torch.equal(layer.bias, torch.zeros(30))
+    assert layer.bias.requires_grad
+
+
+def test_keras_initial_values():
+    torch.manual_seed(0)
+    layer = Dense(40, 30)
+    bound = math.sqrt(6 / (40 + 30))
+    weight = layer.weight.detach()
+    assert 0.95 * bound < weight.abs().max() <= bound
+    assert abs(weight.mean()) < 5 * bound / math.sqrt(3 * weight.numel())
+    assert abs(weight.std() - bound / math.sqrt(3)) < 0.05 * bound
     assert torch.equal(layer.bias, torch.zeros(30))
     assert all(p.requires_grad for p in layer.parameters())
+    assert Dense(4, 3, bias=False).bias is None
+    x = torch.randn(2, 40)
+    assert torch.equal(layer(x), F.linear(x, layer.weight, layer.bias))
 
 
 def test_initial_values_follow_torchs_seed():
@@ -276,7 +298,7 @@ class Residual(nn.Module):
         self.skip = nn.Conv2d(4, 4, 1)
         self.again = self.block["a"]
         self.pool = nn.AdaptiveAvgPool2d((1, 2))
-        self.head = nn.Sequential(nn.Linear(8, 5), nn.Tanh(), nn.Linear(5, 3, bias=False))
+        self.head = nn.Sequential(nn.Linear(8, 5), nn.Tanh(), Dense(5, 3, bias=False))
         self.head[0].weight.requires_grad_(False)
 
     def forward(self, x):
@@ -285,7 +307,7 @@ class Residual(nn.Module):
         return self.head(self.pool(self.again(x)).flatten(1))
 
 
-@pytest.mark.parametrize("init", ["chicchi", "giambagli"])
+@pytest.mark.parametrize("init", ["chicchi", "giambagli", "giambagli-inner"])
 def test_a_model_in_spectral_form_and_back_has_the_same_outputs(init):
     torch.manual_seed(1)
     model = Residual().double()
@@ -295,7 +317,7 @@ def test_a_model_in_spectral_form_and_back_has_the_same_outputs(init):
     expected = model(x)
     spectral = spectralize(model, init=init)
     assert_close(spectral(x), expected)
-    assert not any(type(layer) in (nn.Linear, nn.Conv2d) for layer in spectral.modules())
+    assert not any(type(layer) in (nn.Linear, Dense, nn.Conv2d) for layer in spectral.modules())
     assert isinstance(spectral.block["a"], SpectralConv2d)
     assert spectral.again is spectral.block["a"]
     assert not any(layer.training for layer in spectral.modules())
@@ -314,7 +336,7 @@ def test_a_model_in_spectral_form_and_back_has_the_same_outputs(init):
 
 @pytest.mark.parametrize("init", ["chicchi", "giambagli"])
 def test_what_was_frozen_stays_frozen(init):
-    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 4), nn.Conv2d(2, 3, 1), nn.Linear(4, 2))
+    model = nn.Sequential(nn.Linear(3, 4), Dense(4, 4), nn.Conv2d(2, 3, 1), nn.Linear(4, 2))
     model[0].weight.requires_grad_(False)
     model[1].bias.requires_grad_(False)
     model[2].requires_grad_(False)
@@ -339,8 +361,10 @@ def test_a_layer_in_two_places_of_one_parent_stays_one_layer():
     assert back[0] is back[2]
 
 
-def test_a_single_layer_is_a_model_too():
-    layer = nn.Linear(3, 2, bias=False)
+@pytest.mark.parametrize("plain", [nn.Linear, Dense])
+def test_a_single_layer_is_a_model_too(plain):
+    layer = plain(3, 2, bias=False)
+    assert type(fold(layer)) is plain  # nothing to fold
     x = torch.randn(2, 3)
     spectral = spectralize(layer)
     assert isinstance(spectral, SpectralLinear)

@@ -22,8 +22,9 @@ def gradients(steps, *, seed=0, scale=1.0):
 def moved(name, start, rate, every):
     theta = start.clone()
     optimizer = OPTIMIZERS[name](theta, torch.tensor(rate, dtype=theta.dtype))
+    memory = torch.empty_like(theta)  # as in a training: every step's gradient comes in the same memory
     for gradient in every:
-        optimizer.update(gradient.clone())
+        optimizer.update(memory.copy_(gradient))
     return theta
 
 
@@ -82,11 +83,11 @@ def test_slots_are_all_that_it_remembers(name):
     theta = start.clone()
     first = OPTIMIZERS[name](theta, rate)
     for gradient in every[:4]:
-        first.update(gradient)
+        first.update(gradient.clone())
     second = OPTIMIZERS[name](theta, rate)
     assert second.slots.keys() == first.slots.keys()
     for key, value in first.slots.items():
         second.slots[key].copy_(value)
     for gradient in every[4:]:
-        second.update(gradient)
+        second.update(gradient.clone())
     assert torch.equal(theta, moved(name, start, RATES, every))

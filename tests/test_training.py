@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 import oracles
 from oracles import toy, train_alone
-from spectral_lens import networks, training
+from spectral_lens import losses, networks, training
 from spectral_lens.layers import SpectralConv2d, SpectralLinear
 from spectral_lens.networks import mlp
 from spectral_lens.training import accuracy, fit, predict
@@ -111,6 +111,10 @@ EXPERIMENTS = {
             "l2": {"layer3.weight": [0.3, 0.2, 0.1], "norm1.weight": 0.01},
             "masks": {"layer1.psi": some((3, 6, 5)), "layer2.psi": some((4, 6)), "layer3.bias": some((3, 3), 1)},
         },
+    ),
+    "products": (  # a matrix for each two layers in the full batch; layer by layer in the last one, of a single sample
+        lambda: mlp([5, 9, 3, 8, 3], activation=["linear", "tanh", "linear"], spectral=3, init="giambagli"),
+        {"data": toy(21, (5,), 3), "batch": 20, "optimizer": "sgd", "rate": [0.3, 0.1, 0.7]},
     ),
     "sgd": (
         lambda: mlp([5, 6, 3], init="giambagli"),
@@ -222,6 +226,29 @@ def test_a_training_learns():
     assert (trained.history["accuracy"][-1] > 0.66).all()
     assert (trained.history["accuracy"][-1] < best).all()
     assert (trained.history["loss"][-1] < trained.history["loss"][0]).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_initial_is_where_a_training_starts(dtype):
+    model, data = dropping(), toy(20, (5,), 3)
+    start = training.initial(model, SEEDS, dtype=dtype)
+    trained = fit(model, data, seeds=SEEDS, epochs=1, batch=20, rate=0.0, dtype=dtype, device="cpu")
+    assert list(start) == list(trained.state)
+    for key, _ in model.named_parameters():
+        assert torch.equal(start[key], trained.state[key])
+    for r, seed in enumerate(SEEDS):
+        alone = oracles.initial(model, seed, dtype=dtype).state_dict()
+        assert all(torch.equal(start[key][r], value) for key, value in alone.items())
+        assert all(start[key].dtype == value.dtype for key, value in alone.items())
+
+
+def test_initial_leaves_the_model_and_torchs_random_state_alone():
+    model = dropping().double()
+    before, random = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    assert training.initial(model, SEEDS)["layer1.psi"].dtype == torch.float32  # as fit's default
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert all(value.dtype == before[key].dtype for key, value in model.state_dict().items())
 
 
 def test_masked_entries_keep_every_bit(experiment):
@@ -464,6 +491,17 @@ class Scaled(nn.Module):
         return self.scale * self.inner(x) + self.shift
 
 
+class Spare(nn.Module):
+    """With parameters that the outputs do not depend on."""
+
+    def __init__(self):
+        super().__init__()
+        self.unused, self.inner, self.extra = nn.Linear(3, 2), nn.Linear(4, 2), nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, x):
+        return self.inner(x)
+
+
 class Twice(nn.Module):
     """One layer under two names."""
 
@@ -524,9 +562,31 @@ def test_dropout_of_all_runs_at_once_is_refused():
         fit(model, toy(10, (4,)), seeds=[1, 2], epochs=1, device="cpu")
 
 
-def test_single_numbers_and_unsaved_buffers_are_each_runs_own():
-    model, data, options = Scaled(), toy(20, (4,)), {"epochs": 2, "batch": 6}
+@pytest.mark.parametrize("optimizer", ["adam", "adamax", "sgd"])
+def test_what_the_loss_does_not_reach_stays(optimizer):
+    model, data, options = Spare(), toy(20, (4,)), {"epochs": 3, "batch": 6, "optimizer": optimizer, "rate": 0.1}
+    start = training.initial(model, SEEDS, dtype=torch.float64)
     trained = fit(model, data, seeds=SEEDS, **options, **DOUBLE)
+    for key, value in trained.state.items():
+        if key.startswith("inner"):
+            assert (value != start[key]).all()
+        else:
+            assert torch.equal(value, start[key])
+    priced = {"unused.weight": 0.3, "extra": 0.2}  # a price reaches them all the same
+    trained = fit(model, data, seeds=SEEDS, l2=priced, **options, **DOUBLE)
+    for r, seed in enumerate(SEEDS):
+        alone, _ = train_alone(model, data, seed, l2=priced, **options)
+        for key, value in alone.state_dict().items():
+            torch.testing.assert_close(trained.state[key][r], value, **TIGHT)
+        assert trained.state["extra"][r] < 0.5
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamax", "sgd"])
+def test_single_numbers_and_unsaved_buffers_are_each_runs_own(optimizer):
+    model, data, options = Scaled(), toy(20, (4,)), {"epochs": 2, "batch": 6, "optimizer": optimizer, "rate": 0.1}
+    trained = fit(model, data, seeds=SEEDS, **options, **DOUBLE)
+    assert trained.state["scale"].shape == (3,)
+    assert trained.state["scale"].unique().numel() == 3
     for r, seed in enumerate(SEEDS):
         alone, _ = train_alone(model, data, seed, **options)
         torch.testing.assert_close(predict(trained, data.x)[r], alone(data.x).detach(), **TIGHT)
@@ -574,14 +634,15 @@ def test_a_run_is_an_ordinary_module(experiment):
 def test_losses_are_means_over_each_runs_batch():
     out = torch.randn(3, 5, 4, dtype=torch.float64)
     y = torch.randint(4, (3, 5))
-    found = training.LOSSES["cross_entropy"](out, y)
+    found = losses.LOSSES["cross_entropy"](out, y)
     torch.testing.assert_close(found, torch.stack([F.cross_entropy(o, t) for o, t in zip(out, y, strict=True)]))
     value = torch.randn(3, 5, dtype=torch.float64)
     for name, oracle in [("mse", F.mse_loss), ("mae", F.l1_loss)]:
-        found = training.LOSSES[name](out[..., :1], value)
+        found = losses.LOSSES[name](out[..., :1], value)
         expected = torch.stack([oracle(o[:, 0], t) for o, t in zip(out, value, strict=True)])
         torch.testing.assert_close(found, expected, **TIGHT)
-    assert training._hits(out[..., :1], value).isnan().all()
+    assert losses.hits(out[..., :1], value).isnan().all()
+    assert losses.hits(out, y).tolist() == [sum(o.argmax(1) == t) for o, t in zip(out, y, strict=True)]
 
 
 # ---- surroundings

@@ -33,8 +33,10 @@ def _uniform(bound: float) -> Callable[[Tensor], Tensor]:
 
 
 INITIAL = {
-    # [giambagli, III]: eigenvectors U[-0.5, 0.5], eigenvalues U[-0.01, 0.01]
+    # [giambagli, Fig. 2]: eigenvectors U[-0.5, 0.5], eigenvalues U[-0.01, 0.01] ...
     "giambagli": Initial(_uniform(0.01), _uniform(0.01), _uniform(0.5), PARAMETERS),
+    # ... and, behind the first transfer, the departure nodes' eigenvalues fixed at 1  [giambagli, II.A]
+    "giambagli-inner": Initial(nn.init.ones_, _uniform(0.01), _uniform(0.5), ("lam_out", "psi", "bias")),
     # [chicchi, 1.1 and 5]: departure eigenvalues 1, destination eigenvalues fixed at 0, Glorot uniform eigenvectors
     "chicchi": Initial(nn.init.ones_, nn.init.zeros_, nn.init.xavier_uniform_, ("lam_in", "psi", "bias")),
 }
@@ -131,7 +133,8 @@ class SpectralLinear(_Spectral):
 
     Parameters: `lam_in` (in), `lam_out` (out), `psi` (out x in), `bias` (out).  `init` names the paper whose initial
     values are drawn ("chicchi": lam_in = 1, lam_out = 0 fixed, psi Glorot uniform; "giambagli": psi ~ U[-0.5, 0.5],
-    eigenvalues ~ U[-0.01, 0.01]); `train` names the trainable parameters, by default those of that paper.
+    eigenvalues ~ U[-0.01, 0.01]; "giambagli-inner", of its later layers: the same with lam_in = 1 fixed); `train` names
+    the trainable parameters, by default those of that paper.
     Raises ValueError for unknown names and for empty sizes.
     """
 
@@ -234,6 +237,16 @@ class SpectralConv2d(_Spectral):
         return f"{self._plain[0].extra_repr()}, init={self.init!r}"
 
 
+class Dense(nn.Linear):
+    """nn.Linear that starts like Keras' layer of this name: Glorot uniform weights, bias 0."""
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        nn.init.xavier_uniform_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+
 def spectralize(model: nn.Module, *, init: str = "chicchi") -> nn.Module:
     """A copy of the model with every Linear and Conv2d in spectral form and the same outputs.
 
@@ -243,7 +256,7 @@ def spectralize(model: nn.Module, *, init: str = "chicchi") -> nn.Module:
 
     def spectral(layer: nn.Module) -> nn.Module | None:
         # exact types: a subclass may use its weight in a way of its own
-        if type(layer) is nn.Linear:
+        if isinstance(layer, nn.Linear) and type(layer) in (nn.Linear, Dense):
             new: _Spectral = SpectralLinear(
                 layer.in_features, layer.out_features, bias=layer.bias is not None, init=init, **_like(layer.weight)
             )

@@ -1,8 +1,9 @@
 """The papers' networks, and one forward pass for many copies of a network side by side."""
 
+import copy
 import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -11,7 +12,7 @@ from torch.func import functional_call, vmap
 
 from spectral_lens.dense import ACTIVATIONS as dense_activations
 from spectral_lens.dense import Activation, Workspace, dense
-from spectral_lens.layers import SpectralLinear, children
+from spectral_lens.layers import Dense, SpectralLinear, children
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "tanh": nn.Tanh,
@@ -20,7 +21,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 # exact types everywhere: a subclass may do something else
 _ELEMENTWISE = {nn.ReLU, nn.Tanh, nn.Identity, nn.Sigmoid, nn.GELU, nn.SiLU, nn.LeakyReLU, nn.ELU, nn.Softplus}
-_DENSE = {nn.Linear, SpectralLinear}
+_DENSE = {nn.Linear, Dense, SpectralLinear}
 
 Draw = Callable[[torch.Size], Tensor]
 
@@ -31,6 +32,9 @@ def mlp(
     activation: str | Sequence[str] = "relu",
     spectral: int = 1,
     init: str = "chicchi",
+    train: Collection[str] | None = None,
+    bias: bool = True,
+    glorot: bool = False,
     batch_norm: bool = False,
     dropout: float = 0.0,
 ) -> nn.Sequential:
@@ -38,6 +42,8 @@ def mlp(
 
     sizes: nodes of every layer, inputs first; inputs of any shape are flattened.
     activation: of every hidden layer, or one name for each of them ("tanh", "relu", "linear").
+    init, train: of the spectral layers (see SpectralLinear); with init="giambagli" the layers behind the first start as
+    that paper's, with lam_in = 1.  bias: of every layer.  glorot: plain layers start as Keras' do, not as torch's.
     batch_norm, dropout: after the first layer, as the authors of chicchi place them.
     Raises ValueError for a wrong number of layers or activations and for unknown names.
     """
@@ -53,7 +59,11 @@ def mlp(
         raise ValueError(f"dropout={dropout} must lie between 0 and 1, and below 1.")
     layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     for k, (before, after) in enumerate(itertools.pairwise(sizes), start=1):
-        layers[f"layer{k}"] = SpectralLinear(before, after, init=init) if k <= spectral else nn.Linear(before, after)
+        if k <= spectral:
+            own = "giambagli-inner" if init == "giambagli" and k > 1 else init
+            layers[f"layer{k}"] = SpectralLinear(before, after, bias=bias, init=own, train=train)
+        else:
+            layers[f"layer{k}"] = (Dense if glorot else nn.Linear)(before, after, bias=bias)
         if k <= hidden:
             layers[f"{names[k - 1]}{k}"] = ACTIVATIONS[names[k - 1]]()
         if k == 1 and batch_norm:
@@ -95,6 +105,37 @@ def tensors(model: nn.Module) -> dict[str, Tensor]:
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
+@torch.no_grad()
+def retract(model: nn.Module) -> nn.Module:
+    """A copy of the model in which consecutive dense layers of a Sequential have become one plain layer.
+
+    W = W_L ... W_1,  b = b_L + W_L b_(L-1) + ...        [giambagli, II.A, the compact operator A_c of Fig. 2(b)]
+
+    The outputs stay the same.  Plain and spectral layers can be mixed; the new layer has the name of the last one, and
+    may be trained where any of them might.  Identities go; a layer alone, and whatever stands in no Sequential, stays.
+    """
+    model = copy.deepcopy(model)
+    for chain in [module for module in model.modules() if type(module) is nn.Sequential]:
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        for segment in _segments(chain):
+            name, layer = segment[-1]
+            if len(segment) > 1:
+                owns = [(each, dict(each.named_parameters())) for _, each in segment]
+                weight, bias = _product(owns)
+                shape = weight.shape[1], weight.shape[0]
+                layer = nn.Linear(*shape, bias=bias is not None).to(weight).train(chain.training)
+                trained = any(parameter.requires_grad for _, own in owns for parameter in own.values())
+                layer.weight.copy_(weight)
+                if bias is not None:
+                    layer.bias.copy_(bias)
+                layer.requires_grad_(trained)
+            layers[name] = layer
+        chain._modules.clear()
+        for name, layer in layers.items():
+            chain.add_module(name, layer)
+    return model
+
+
 def forward(
     model: nn.Module,
     state: Mapping[str, Tensor],
@@ -105,7 +146,8 @@ def forward(
 ) -> Float[Tensor, "r n *k"]:
     """The outputs of all runs: run r's weights, `state[name][r]`, applied to its own inputs `x[r]`.
 
-    Dense layers in a Sequential are batched matrix products; everything else goes through `vmap`.  `draw(shape)` gives
+    Dense layers in a Sequential are batched matrix products, consecutive ones multiplied into one where that is less
+    work (`retract` explains); everything else goes through `vmap`.  `draw(shape)` gives
     uniform numbers, one stream per run, to the dropout layers of a model in training mode.  With a `workspace` (see
     `dense`) the next call overwrites what this one computed: for training steps.
     Raises ValueError for dropout that cannot be drawn run by run: without `draw`, or outside a Sequential.
@@ -119,7 +161,7 @@ def _apply(
     if type(layer) is nn.Sequential:
         return _chain(layer, state, x, draw, workspace)
     if type(layer) in _DENSE and x.ndim == 3:
-        return _dense(layer, state, x, None, workspace)
+        return _dense([(layer, state)], x, None, workspace)
     if type(layer) is nn.Flatten and (layer.start_dim, layer.end_dim) == (1, -1):
         return x.flatten(2)
     if type(layer) in _ELEMENTWISE:
@@ -136,32 +178,85 @@ def _apply(
 def _chain(
     chain: nn.Sequential, state: Mapping[str, Tensor], x: Tensor, draw: Draw | None, workspace: Workspace | None
 ) -> Tensor:
-    """The layers one after the other; a dense layer takes the activation behind it along."""
-    layers = children(chain)
-    following = [*(layer for _, layer in layers[1:]), None]
+    """The layers one after the other; dense layers take along those next to them and the activation behind."""
+    segments = _segments(chain)
     taken = False
-    for (name, layer), after in zip(layers, following, strict=True):
-        own = _below(state, name)
+    for k, segment in enumerate(segments, start=1):
+        after = segments[k][0][1] if k < len(segments) else None
+        owns = [(layer, _below(state, name)) for name, layer in segment]
         if taken:
             taken = False
-        elif type(layer) in _DENSE and x.ndim == 3:
+        elif type(owns[0][0]) in _DENSE and x.ndim == 3:
             activation = None if after is None else dense_activations.get(type(after))
             taken = activation is not None
-            x = _dense(layer, own, x, activation, workspace)
+            x = _dense(owns, x, activation, workspace)
         else:
-            x = _apply(layer, own, x, draw, workspace)
+            for layer, own in owns:
+                x = _apply(layer, own, x, draw, workspace)
     return x
 
 
+def _segments(chain: nn.Sequential) -> list[list[tuple[str, nn.Module]]]:
+    """The layers in order, those that do something; dense ones with nothing between them stand together."""
+    segments: list[list[tuple[str, nn.Module]]] = []
+    for name, layer in children(chain):
+        if type(layer) in _DENSE and segments and type(segments[-1][-1][1]) in _DENSE:
+            segments[-1].append((name, layer))
+        elif type(layer) is not nn.Identity:
+            segments.append([(name, layer)])
+    return segments
+
+
 def _dense(
-    layer: nn.Module,
-    state: Mapping[str, Tensor],
+    owns: Sequence[tuple[nn.Module, Mapping[str, Tensor]]],
     x: Tensor,
     activation: Activation | None,
     workspace: Workspace | None,
 ) -> Tensor:
-    weight, bias = _weight(layer, state), state.get("bias")
-    return dense(x, weight, bias, activation=activation, workspace=workspace, key=id(layer))
+    """Consecutive dense layers: multiplied into one first where that takes fewer products than their outputs do."""
+    if len(owns) > 1 and _one_is_cheaper([layer for layer, _ in owns], x.shape[1]):
+        weight, bias = _product(owns)
+        return dense(x, weight, bias, activation=activation, workspace=workspace, key=id(owns[-1][0]))
+    for k, (layer, own) in enumerate(owns, start=1):
+        behind = activation if k == len(owns) else None
+        x = dense(x, _weight(layer, own), own.get("bias"), activation=behind, workspace=workspace, key=id(layer))
+    return x
+
+
+def _one_is_cheaper(layers: Sequence[nn.Module], samples: int) -> bool:
+    """Whether building the product of the weights and applying it takes fewer multiplications than layer by layer."""
+    sizes = [(int(layer.in_features), int(layer.out_features)) for layer in layers]  # type: ignore[arg-type]
+    inputs, outputs = sizes[0][0], sizes[-1][1]
+    twice = (2 if isinstance(layer, SpectralLinear) else 1 for layer in layers[:-1])  # see _times
+    building = outputs * sum(n * i * o for n, (i, o) in zip(twice, sizes[:-1], strict=True))
+    return building + samples * inputs * outputs < samples * sum(i * o for i, o in sizes)
+
+
+def _product(owns: Sequence[tuple[nn.Module, Mapping[str, Tensor]]]) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias of the one layer that consecutive ones amount to.
+
+    W = W_L ... W_1 and b = b_L + W_L b_(L-1) + ..., built from the output back, where the matrices have fewest rows.
+    """
+    last, state = owns[-1]
+    weight, bias = _weight(last, state), state.get("bias")
+    for layer, own in reversed(owns[:-1]):
+        if (shift := own.get("bias")) is not None:
+            shift = (weight @ shift.unsqueeze(-1)).squeeze(-1)
+            bias = shift if bias is None else bias + shift
+        weight = _times(weight, layer, own)
+    return weight, bias
+
+
+def _times(left: Tensor, layer: nn.Module, state: Mapping[str, Tensor]) -> Tensor:
+    """left @ the layer's weight.  A spectral layer's weight, as large as psi, is not formed:
+
+    left W = (left psi) diag(lam_in) - (left diag(lam_out)) psi
+    """
+    if not isinstance(layer, SpectralLinear):
+        return left @ state["weight"]
+    both = torch.cat([left, left * state["lam_out"].unsqueeze(-2)], -2) @ state["psi"]
+    departing, arriving = both.chunk(2, -2)
+    return departing * state["lam_in"].unsqueeze(-2) - arriving
 
 
 def _below(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
@@ -170,7 +265,7 @@ def _below(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
 
 def _weight(layer: nn.Module, state: Mapping[str, Tensor]) -> Tensor:
     if isinstance(layer, SpectralLinear):
-        return (state["lam_in"].unsqueeze(1) - state["lam_out"].unsqueeze(2)) * state["psi"]
+        return (state["lam_in"].unsqueeze(-2) - state["lam_out"].unsqueeze(-1)) * state["psi"]
     return state["weight"]
 
 

@@ -14,19 +14,36 @@ PerRun = float | Sequence[float]
 class Stack:
     """The runs' tensors on the device: what is trained in one matrix `theta`, the rest by name in `fixed`."""
 
-    def __init__(self, model: nn.Module, seeds: Sequence[int], *, redraw: bool, device: torch.device) -> None:
-        state = {name: value.to(device) for name, value in networks.stack(model, seeds, redraw=redraw).items()}
+    def __init__(
+        self,
+        model: nn.Module,
+        seeds: Sequence[int],
+        *,
+        redraw: bool,
+        start: Mapping[str, Tensor] | None,
+        device: torch.device,
+    ) -> None:
+        drawn = networks.stack(model, seeds, redraw=redraw)
+        state = {name: value.to(device) for name, value in (drawn | _fitting(start or {}, drawn)).items()}
         self.order = list(state)
         self.names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
         self.shapes = [state[name].shape[1:] for name in self.names]
         self.sizes = [shape.numel() for shape in self.shapes]
-        self.theta = torch.cat([state[name].reshape(len(seeds), -1) for name in self.names], 1).requires_grad_()
+        self.theta = torch.cat([state[name].reshape(len(seeds), -1) for name in self.names], 1)
         self.fixed = {name: state[name] for name in self.order if name not in self.names}
         self.runs = len(seeds)
+        parts = zip(self.names, self.theta.split(self.sizes, 1), self.shapes, strict=True)
+        self._leaves = {name: part.view(self.runs, *shape).detach().requires_grad_() for name, part, shape in parts}
+        self._gradient = torch.empty_like(self.theta)
 
     def state(self) -> dict[str, Tensor]:
-        parts = zip(self.names, self.theta.split(self.sizes, 1), self.shapes, strict=True)
-        return {**{name: part.view(-1, *shape) for name, part, shape in parts}, **self.fixed}
+        """Every tensor by name, (r, ...); what is trained looks into theta and asks for gradients."""
+        return self._leaves | self.fixed
+
+    def gradient(self, of: Tensor) -> Float[Tensor, "r p"]:
+        """The gradient of a number with respect to theta, in memory that the next call writes again."""
+        parts = torch.autograd.grad(of, list(self._leaves.values()), materialize_grads=True)
+        return torch.cat([part.reshape(self.runs, -1) for part in parts], 1, out=self._gradient)
 
     def per_run(self, value: PerRun, what: str) -> Float[Tensor, "r 1"]:
         """One number for all runs, or one for each, as a column."""
@@ -40,7 +57,7 @@ class Stack:
         if not by_name:
             return None
         self._known(by_name, what)
-        zero = torch.zeros_like(self.theta, requires_grad=False)
+        zero = torch.zeros_like(self.theta)
         for name, part in zip(self.names, zero.split(self.sizes, 1), strict=True):
             if name in by_name:
                 part.copy_(self.per_run(by_name[name], f"{what}[{name!r}]").expand_as(part))
@@ -51,7 +68,7 @@ class Stack:
         if not by_name:
             return None
         self._known(by_name, "masks")
-        held = torch.zeros_like(self.theta, dtype=torch.bool, requires_grad=False)
+        held = torch.zeros_like(self.theta, dtype=torch.bool)
         for name, part, shape in zip(self.names, held.split(self.sizes, 1), self.shapes, strict=True):
             if name in by_name:
                 given = by_name[name]
@@ -66,3 +83,15 @@ class Stack:
     def _known(self, by_name: Mapping[str, object], what: str) -> None:
         if unknown := [name for name in by_name if name not in self.names]:
             raise ValueError(f"{what} names {unknown}, but what is trained is {self.names}.")
+
+
+def _fitting(start: Mapping[str, Tensor], drawn: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies of the given tensors, in the type of those whose place they take."""
+    for name, given in start.items():
+        if name not in drawn:
+            raise ValueError(f"start names {name!r}, but the model has {list(drawn)}.")
+        if given.shape != drawn[name].shape:
+            raise ValueError(
+                f"start[{name!r}] is {tuple(given.shape)}: it must be {tuple(drawn[name].shape)}, one row for each run."
+            )
+    return {name: given.detach().to(drawn[name], copy=True) for name, given in start.items()}

@@ -7,7 +7,7 @@ for all of them and the optimisers are elementwise, so each run is the run that 
 import copy
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,34 +15,19 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from spectral_lens import checkpoints, networks
 from spectral_lens.datasets import DataSet, fingerprint
 from spectral_lens.dense import Workspace
 from spectral_lens.devices import captured, resolve
+from spectral_lens.losses import LOSSES, hits
 from spectral_lens.optimizers import OPTIMIZERS
 from spectral_lens.stacks import PerRun, Stack
-
-
-def _cross_entropy(out: Tensor, y: Tensor) -> Tensor:
-    return F.cross_entropy(out.flatten(0, 1), y.flatten(), reduction="none").view_as(y).mean(1)
-
-
-def _mse(out: Tensor, y: Tensor) -> Tensor:
-    return (out.view_as(y) - y).square().flatten(1).mean(1)
-
-
-def _mae(out: Tensor, y: Tensor) -> Tensor:
-    return (out.view_as(y) - y).abs().flatten(1).mean(1)
-
 
 # The gradient of a sample that is classified well is tiny.  Where it falls below 1e-38 a CPU computes a hundred times
 # slower; multiplied by a power of two, and divided by it in the end, it stays above, and no digit changes.
 _SCALE = 2.0**64
-
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cross_entropy": _cross_entropy, "mse": _mse, "mae": _mae}
 
 
 @dataclass(frozen=True)
@@ -91,6 +76,7 @@ def fit(
     masks: Mapping[str, Tensor] | None = None,
     validation: DataSet | None = None,
     redraw: bool = True,
+    start: Mapping[str, Tensor] | None = None,
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "auto",
     checkpoint: str | Path | None = None,
@@ -104,7 +90,8 @@ def fit(
 
     data: one set for all runs, or one for each (`data.runs`).  seeds: one run each; the seed alone decides the run's
     initial values, order of samples and dropout.  redraw: start from fresh initial values, otherwise from the model's
-    present ones.  optimizer: "adam", "adamax" or "sgd" with torch's defaults.  loss: "cross_entropy", "mse" or "mae".
+    present ones.  start: tensors by name, (r, ...) each, that take their place, such as another training's state.
+    optimizer: "adam", "adamax" or "sgd" with torch's defaults.  loss: "cross_entropy", "mse" or "mae".
     Trained are the parameters with `requires_grad`; where `masks[name]` is False (boolean, of the parameter's shape,
     or with a run axis in front) an entry keeps its initial value.  checkpoint: an .npz file, written every `every`
     epochs, from which the same call goes on to the same numbers.  progress: None shows a bar in a terminal only.
@@ -125,9 +112,9 @@ def fit(
     for part in (data,) if validation is None else (data, validation):
         _check_data(model, part, seeds, loss)
     data, validation = data.to(device, dtype), None if validation is None else validation.to(device, dtype)
-    stack = Stack(model, [_streams(seed)[0] for seed in seeds], redraw=redraw, device=device)
+    stack = Stack(model, [_streams(seed)[0] for seed in seeds], redraw=redraw, start=start, device=device)
     model.to(device)
-    update, slots = OPTIMIZERS[optimizer](stack.theta.detach(), stack.per_run(rate, "rate"))
+    update, slots = OPTIMIZERS[optimizer](stack.theta, stack.per_run(rate, "rate"))
     coefficients = stack.coefficients(l1, "l1"), stack.coefficients(l2, "l2")
     held = stack.held(masks)
     generators = [torch.Generator(device).manual_seed(_streams(seed)[1]) for seed in seeds]
@@ -149,30 +136,30 @@ def fit(
 
     def step(rows: Tensor) -> None:
         """One update of all runs from their samples' rows, (r, b); leaves every result in place."""
-        inputs = x.index_select(0, rows.flatten()).unflatten(0, rows.shape)
+        inputs = _gather(x, rows, workspace)
         target = y.index_select(0, rows.flatten()).unflatten(0, rows.shape)
         out = networks.forward(model, stack.state(), inputs, draw=draw, workspace=workspace)
         losses = LOSSES[loss](out, target)
-        (gradient,) = torch.autograd.grad(losses.sum() * scale, stack.theta)
+        gradient = stack.gradient(losses.sum() * scale)
         with torch.no_grad():
             gradient.mul_(1 / scale)
             _penalise(gradient, stack.theta, *coefficients)
             update(gradient if held is None else gradient.masked_fill_(held, 0))
             met["loss"].add_(losses.detach(), alpha=rows.shape[1])
-            met["accuracy"].add_(_hits(out.detach(), target))
+            met["accuracy"].add_(hits(out.detach(), target))
             failed.copy_(torch.where((failed < 0) & ~losses.isfinite(), count, failed))
             count.add_(1)
 
     advance = captured(step) if device.type == "cuda" and not _drops(model) else step
     history: dict[str, list[Tensor]] = {}
-    tensors = {"theta": stack.theta.detach(), **slots, "count": count, "failed": failed}
+    tensors = {"theta": stack.theta, **slots, "count": count, "failed": failed}
     tensors |= {f"fixed:{name}": value for name, value in stack.fixed.items()}
     settings = {
         "seeds": seeds, "batch": batch, "optimizer": optimizer, "rate": rate, "loss": loss, "l1": l1, "l2": l2,
         "masks": masks, "data": [data.name, data.sha256, data.provenance], "samples": data.samples, "redraw": redraw,
         "dtype": str(dtype), "trained": stack.names, "shapes": stack.shapes, "model": repr(model),
         "validation": None if validation is None else [validation.name, validation.sha256, validation.provenance],
-        "start": None if redraw else fingerprint(*networks.tensors(model).values()),
+        "start": None if redraw and start is None else fingerprint(stack.theta, *stack.fixed.values()),
     }  # fmt: skip
     path = None if checkpoint is None else Path(checkpoint)
     done = 0
@@ -180,7 +167,7 @@ def fit(
         done = checkpoints.restore(checkpoints.load(path, settings), tensors, generators, history)
         if done > epochs:
             raise ValueError(f"{path} is already {done} epochs old: ask for at least as many, or remove it.")
-    start = time.perf_counter()
+    began = time.perf_counter()
     with tqdm(total=epochs, initial=done, unit="epoch", disable=_silent(progress)) as bar:
         for epoch in range(done, epochs):
             order = torch.stack([torch.randperm(data.samples, generator=g, device=device) for g in generators])
@@ -194,11 +181,11 @@ def fit(
                     history.setdefault(name, []).append(value.cpu())
             for total in met.values():
                 total.zero_()
-            _settle(stack.theta.detach(), slots)
+            _settle(stack.theta, slots)
             bar.update()
             if path is not None and ((epoch + 1) % every == 0 or epoch + 1 == epochs):
                 checkpoints.save(path, settings, tensors | checkpoints.progress(generators, history))
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - began
     lost = {run: at for run, at in enumerate(failed.tolist()) if at >= 0}
     if lost:
         named = ", ".join(f"run {run} (seed {seeds[run]}) at step {at}" for run, at in lost.items())
@@ -215,6 +202,11 @@ def fit(
     )
 
 
+def initial(model: nn.Module, seeds: Sequence[int], *, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    """The tensors by name, (r, ...) each, from which `fit` starts the runs of these seeds, on the CPU."""
+    return networks.stack(copy.deepcopy(model).to("cpu", dtype), [_streams(seed)[0] for seed in seeds])
+
+
 @torch.no_grad()
 def predict(
     trained: Trained, x: Float[Tensor, "*shape"], *, per_run: bool = False, chunk: int = 4096
@@ -229,7 +221,7 @@ def predict(
 def accuracy(trained: Trained, data: DataSet) -> Float[Tensor, " r"]:
     """The share of samples that each run classifies correctly."""
     out = predict(trained, data.x, per_run=data.runs is not None)
-    return _hits(out, _targets(data, trained.runs).to(out.device)) / data.samples
+    return hits(out, _targets(data, trained.runs).to(out.device)) / data.samples
 
 
 def _targets(data: DataSet, runs: int) -> Tensor:
@@ -243,14 +235,15 @@ def _evaluate(model: nn.Module, state: dict[str, Tensor], data: DataSet, loss: s
     trained = Trained(model.eval(), state, tuple(range(runs)), {}, {}, 0, 0.0)
     out, target = predict(trained, data.x, per_run=data.runs is not None), _targets(data, runs)
     model.train()
-    return LOSSES[loss](out, target), _hits(out, target) / data.samples
+    return LOSSES[loss](out, target), hits(out, target) / data.samples
 
 
-def _hits(out: Tensor, target: Tensor) -> Tensor:
-    """Correctly classified samples of each run; nan where the target is no class."""
-    if target.is_floating_point():
-        return out.new_full(out.shape[:1], float("nan"))
-    return (out.argmax(-1) == target).sum(1).to(out.dtype)
+def _gather(x: Tensor, rows: Tensor, workspace: Workspace) -> Tensor:
+    """x[rows], in memory that the next step uses again."""
+    key = ("gather", rows.shape)
+    if key not in workspace:
+        workspace[key] = x.new_empty(rows.numel(), *x.shape[1:])
+    return torch.index_select(x, 0, rows.flatten(), out=workspace[key]).unflatten(0, rows.shape)
 
 
 def _penalise(gradient: Tensor, theta: Tensor, l1: Tensor | None, l2: Tensor | None) -> None:

@@ -1,0 +1,28 @@
+"""What a training minimises, and what it counts, for each of many runs."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def _cross_entropy(out: Tensor, y: Tensor) -> Tensor:
+    return F.cross_entropy(out.flatten(0, 1), y.flatten(), reduction="none").view_as(y).mean(1)
+
+
+def _mse(out: Tensor, y: Tensor) -> Tensor:
+    return (out.view_as(y) - y).square().flatten(1).mean(1)
+
+
+def _mae(out: Tensor, y: Tensor) -> Tensor:
+    return (out.view_as(y) - y).abs().flatten(1).mean(1)
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cross_entropy": _cross_entropy, "mse": _mse, "mae": _mae}
+
+
+def hits(out: Tensor, target: Tensor) -> Tensor:
+    """Correctly classified samples of each run; nan where the target is no class."""
+    if target.is_floating_point():
+        return out.new_full(out.shape[:1], float("nan"))
+    return (out.argmax(-1) == target).sum(1).to(out.dtype)
