@@ -3,11 +3,9 @@
     python benchmarks/training.py [--repeats 5] [--samples 100000]
 
 The same network, data, price and number of steps everywhere; first the results are compared, then the clock runs.
-Contenders take turns within each repeat, so that a busy moment hits all of them; the best time of each counts.
 """
 
 import argparse
-import time
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -19,6 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from spectral_lens.datasets import DataSet, synthetic
 from spectral_lens.networks import mlp
 from spectral_lens.training import fit
+from timing import best_of, seconds
 
 SIZES, BATCH, RUNS, RATE = [20, 100, 100, 50, 2], 1000, 10, 0.01
 PRICE = {"layer1.lam_in": 1e-2, "layer1.psi": 1e-4}
@@ -85,12 +84,6 @@ def products() -> list[Callable[[], Tensor]]:
     return found
 
 
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--repeats", type=int, default=5)
@@ -102,15 +95,15 @@ def main() -> None:
     print(f"same results: weights agree to {check(data):.0e} after three steps")
     work = products()
     flops = 2 * given.samples * (3 * sum(a * b for a, b in pairwise(SIZES)) - SIZES[0] * SIZES[1])
-    best: dict[str, float] = {}
-    for _ in range(given.repeats):
-        times = {
-            "one run, DataLoader": seconds(lambda: with_loader(one)),
-            "one run, in memory, fused Adam": seconds(lambda: in_memory(one)),
-            "ten runs side by side, per run": seconds(lambda: side_by_side(data)) / RUNS,
-            "floor: the products alone, per run": sum(min(seconds(w) for _ in range(7)) for w in work) * steps / RUNS,
-        }
-        best = {name: min(best.get(name, value), value) for name, value in times.items()}
+    contenders: dict[str, Callable[[], float]] = {
+        "one run, DataLoader": lambda: seconds(lambda: with_loader(one)),
+        "one run, in memory, fused Adam": lambda: seconds(lambda: in_memory(one)),
+        "ten runs side by side, per run": lambda: seconds(lambda: side_by_side(data)) / RUNS,
+        "floor: the products alone, per run": lambda: (
+            sum(min(seconds(w) for _ in range(7)) for w in work) * steps / RUNS
+        ),
+    }
+    best = best_of(given.repeats, contenders)
     loader, memory, ours, floor = best.values()
     for name, value in best.items():
         print(f"{name:36s} {value * 1e3:7.1f} ms")
