@@ -251,6 +251,44 @@ def test_initial_leaves_the_model_and_torchs_random_state_alone():
     assert all(value.dtype == before[key].dtype for key, value in model.state_dict().items())
 
 
+def test_a_start_takes_the_place_of_initial_values():
+    model, data = mlp([4, 3, 2], batch_norm=True), toy(20, (4,))
+    own = {"layer1.psi": some((3, 3, 4)).double(), "norm1.running_mean": torch.full((3, 3), 0.5)}
+    drawn = training.initial(model, SEEDS, dtype=torch.float64)
+    trained = fit(model, data, seeds=SEEDS, epochs=1, batch=20, rate=0.0, start=own, **DOUBLE)
+    assert torch.equal(trained.state["layer1.psi"], own["layer1.psi"])
+    assert torch.equal(trained.state["layer2.weight"], drawn["layer2.weight"])
+    alone = fit(model, data, seeds=SEEDS, epochs=1, batch=20, rate=0.0, **DOUBLE)
+    moved = trained.state["norm1.running_mean"] - 0.9 * 0.5  # batch normalisation keeps nine tenths of what was there
+    x = data.x @ (own["layer1.psi"] * drawn["layer1.lam_in"].unsqueeze(1)).mT + drawn["layer1.bias"].unsqueeze(1)
+    torch.testing.assert_close(moved, 0.1 * x.relu().mean(1), **TIGHT)
+    assert not torch.equal(alone.state["layer1.psi"], own["layer1.psi"])
+
+
+def test_a_training_goes_on_from_another_ones_state():
+    model, data = mlp([4, 3, 2]), toy(20, (4,))
+    once = {"seeds": SEEDS, "epochs": 1, "batch": 20, "optimizer": "sgd", "rate": 0.1, **DOUBLE}
+    first = fit(model, data, **once)
+    before = {name: value.clone() for name, value in first.state.items()}
+    second, whole = fit(model, data, start=first.state, **once), fit(model, data, **(once | {"epochs": 2}))
+    for name, value in whole.state.items():  # plain descent on whole batches remembers nothing
+        torch.testing.assert_close(second.state[name], value, **TIGHT)
+        assert torch.equal(first.state[name], before[name])
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        ({"layer1.psy": torch.zeros(3, 3, 4)}, "start names 'layer1.psy'.*layer1.psi"),
+        ({"layer1.psi": torch.zeros(3, 4)}, r"start\['layer1.psi'\] is \(3, 4\).*must be \(3, 3, 4\)"),
+        ({"layer1.psi": torch.zeros(2, 3, 4)}, r"\(2, 3, 4\).*\(3, 3, 4\), one row for each run"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_refused(start, said):
+    with pytest.raises(ValueError, match=said):
+        fit(mlp([4, 3, 2]), toy(20, (4,)), seeds=SEEDS, epochs=1, start=start, **DOUBLE)
+
+
 def test_masked_entries_keep_every_bit(experiment):
     model, options, trained = experiment("everything")
     for r, start in enumerate(starts(model)):
@@ -414,6 +452,7 @@ def test_an_interrupted_training_goes_on_from_its_last_checkpoint(tmp_path, monk
         ({"masks": {"layer1.psi": some((3, 6, 5), 7)}}, "masks"),
         ({"masks": None}, "masks"),
         ({"redraw": False}, "redraw"),
+        ({"start": {"layer1.psi": torch.zeros(3, 6, 5)}}, "start"),
         ({"dtype": torch.float32}, "dtype"),
         ({"data": toy(21, (5,), 3, runs=3)}, "samples"),
         ({"data": oracles.data_set(STOPPED["data"].x, STOPPED["data"].y, runs=3, sha256="1" * 64)}, "data"),
