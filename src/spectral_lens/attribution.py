@@ -1,0 +1,165 @@
+"""Explanations by gradients, for all outputs at once.
+
+A method maps (model, x) to the relevance (n, k, *d) of each input for each output.  One forward pass, then all outputs
+are pulled back through it together; what is averaged over several points is averaged before the pull-back, so
+integrated gradients and SmoothGrad cost no more memory than their points.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import vjp, vmap
+
+Outputs = Sequence[int] | Tensor | None
+
+
+def pullback(
+    function: Callable[[Tensor], Tensor],
+    at: Float[Tensor, "n *d"],
+    *,
+    outputs: Outputs = None,
+    chunk: int | None = None,
+) -> Float[Tensor, "n k *d"]:
+    """The derivative of every output of every sample with respect to its own input: one forward, k backward products.
+
+    function: (n, *d) to (n, m), each sample on its own.  outputs: None for all m; indices of some; or a read-out, a
+    floating (k, m) matrix whose rows are the linear maps of the outputs to explain.  chunk: outputs pulled back at a
+    time, all by default; lower it where the memory is too small.
+    Raises ValueError for outputs that do not exist and for a read-out of another width.
+    """
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"chunk={chunk} must be at least 1 output at a time.")
+    with torch.no_grad():  # no graph outside the transform: nobody asks for the derivative by the weights
+        out, back = vjp(function, at)  # type: ignore[misc]  # two, as there is no auxiliary output
+        rows = readout(out, outputs)
+        (found,) = vmap(lambda row: back(row.expand_as(out)), chunk_size=chunk)(rows)
+    return found.movedim(0, 1)
+
+
+def readout(out: Tensor, outputs: Outputs) -> Float[Tensor, "k m"]:
+    """The rows that select `outputs` (see `pullback`) from `out`, (n, m)."""
+    if out.ndim != 2:
+        raise ValueError(f"the model's outputs are {tuple(out.shape)}: they must be (samples, outputs).")
+    width = out.shape[1]
+    if outputs is None:
+        return torch.eye(width, dtype=out.dtype, device=out.device)
+    if isinstance(outputs, Tensor) and outputs.is_floating_point():
+        if outputs.ndim != 2 or outputs.shape[1] != width:
+            raise ValueError(f"the read-out is {tuple(outputs.shape)}: for {width} outputs it must be (k, {width}).")
+        return outputs.to(out)
+    chosen = torch.as_tensor(outputs, dtype=torch.int64, device=out.device)
+    if chosen.ndim != 1 or not len(chosen):
+        raise ValueError(f"outputs={outputs!r} must name at least one output.")
+    if (wrong := chosen[(chosen < 0) | (chosen >= width)]).numel():
+        raise ValueError(f"outputs {wrong.tolist()} do not exist: the model has {width}, from 0 to {width - 1}.")
+    return nn.functional.one_hot(chosen, width).to(out)
+
+
+def gradient(
+    model: nn.Module, x: Float[Tensor, "n *d"], *, outputs: Outputs = None, chunk: int | None = None
+) -> Float[Tensor, "n k *d"]:
+    """The derivative of each output by each input."""
+    checked(model, x)
+    return pullback(model, x, outputs=outputs, chunk=chunk)
+
+
+def saliency(
+    model: nn.Module, x: Float[Tensor, "n *d"], *, outputs: Outputs = None, chunk: int | None = None
+) -> Float[Tensor, "n k *d"]:
+    """|gradient|.  [Simonyan et al. 2014]"""
+    return gradient(model, x, outputs=outputs, chunk=chunk).abs_()
+
+
+def gradient_x_input(
+    model: nn.Module, x: Float[Tensor, "n *d"], *, outputs: Outputs = None, chunk: int | None = None
+) -> Float[Tensor, "n k *d"]:
+    """The gradient times the input."""
+    return gradient(model, x, outputs=outputs, chunk=chunk).mul_(x.unsqueeze(1))
+
+
+def integrated_gradients(
+    model: nn.Module,
+    x: Float[Tensor, "n *d"],
+    *,
+    baseline: float | Float[Tensor, "*#n #d"] = 0.0,
+    steps: int = 10,
+    rule: str = "right",
+    outputs: Outputs = None,
+    chunk: int | None = None,
+) -> Float[Tensor, "n k *d"]:
+    """(x - baseline) times the mean gradient on the straight way from the baseline to x.  [Sundararajan et al. 2017]
+
+    rule: "right" takes `steps` equidistant points, the input among them, the baseline not, as maess does with ten;
+    "gauss-legendre" takes that many points of the quadrature, which is far more precise for smooth models.
+    Adds up to f(x) - f(baseline) up to the error of the quadrature.
+    """
+    checked(model, x)
+    points, weights = _quadrature(steps, rule, x)
+    difference = x - baseline
+    there = baseline + points.view(-1, *[1] * x.ndim) * difference
+    found = pullback(_mean_at(model, there, weights), torch.zeros_like(x), outputs=outputs, chunk=chunk)
+    return found.mul_(difference.unsqueeze(1))
+
+
+def smoothgrad(
+    model: nn.Module,
+    x: Float[Tensor, "n *d"],
+    *,
+    sigma: float,
+    samples: int = 10,
+    generator: torch.Generator | None = None,
+    times_input: bool = False,
+    outputs: Outputs = None,
+    chunk: int | None = None,
+) -> Float[Tensor, "n k *d"]:
+    """The mean gradient of `samples` inputs with Gaussian noise of standard deviation `sigma`, in the units of x.
+
+    [Smilkov et al. 2017; ten samples in maess, 4.1]  times_input: multiplied by the input without noise.
+    """
+    checked(model, x)
+    if samples < 1 or sigma < 0:
+        raise ValueError(f"samples={samples} and sigma={sigma}: at least one sample, and no negative noise.")
+    noise = torch.empty(samples, *x.shape, dtype=x.dtype, device=x.device).normal_(generator=generator)
+    weights = x.new_full((samples,), 1 / samples)
+    found = pullback(_mean_at(model, x + sigma * noise, weights), torch.zeros_like(x), outputs=outputs, chunk=chunk)
+    return found.mul_(x.unsqueeze(1)) if times_input else found
+
+
+def checked(model: nn.Module, x: Tensor) -> None:
+    """Raises ValueError for a model in training mode, and for inputs that are empty, not floating or not finite."""
+    if any(part.training for part in model.modules() if not isinstance(part, nn.Sequential)):
+        raise ValueError("the model is in training mode, where outputs depend on the other samples: call model.eval().")
+    if x.ndim < 2 or 0 in x.shape or not x.is_floating_point():
+        raise ValueError(f"x is {x.dtype} {tuple(x.shape)}: floating inputs (n, *d) are needed, at least one.")
+    if not torch.stack(torch.aminmax(x)).isfinite().all():
+        raise ValueError("x holds NaN or infinite values: remove or replace them first.")
+
+
+def _mean_at(
+    model: nn.Module, there: Float[Tensor, "s n *d"], weights: Float[Tensor, " s"]
+) -> Callable[[Tensor], Tensor]:
+    """The weighted mean of the outputs at all points, as a function of one shift of them all: its derivative is the
+    weighted mean of the gradients, and only one of them is ever held."""
+
+    def mean(shift: Tensor) -> Tensor:
+        out = model((there + shift).flatten(0, 1)).unflatten(0, there.shape[:2])
+        return torch.einsum("s,snm->nm", weights, out)
+
+    return mean
+
+
+def _quadrature(steps: int, rule: str, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Points in (0, 1] and their weights, which sum to one."""
+    if steps < 1:
+        raise ValueError(f"steps={steps} must be at least 1.")
+    if rule == "right":
+        points, weights = np.arange(1, steps + 1) / steps, np.full(steps, 1 / steps)
+    elif rule == "gauss-legendre":
+        points, weights = np.polynomial.legendre.leggauss(steps)
+        points, weights = (points + 1) / 2, weights / 2
+    else:
+        raise ValueError(f"rule={rule!r} is unknown: use 'right' or 'gauss-legendre'.")
+    return torch.as_tensor(points).to(like), torch.as_tensor(weights).to(like)

@@ -1,0 +1,131 @@
+"""Shapley values of the inputs, for all outputs at once: what an input adds, averaged over all orders of adding it.
+
+Inputs that are absent are set to a baseline.  The outputs of a masked batch serve every explained output together, so
+ten outputs cost what one costs.  [Shapley 1953; Strumbelj and Kononenko 2014]
+"""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from spectral_lens.attribution import Outputs, checked, readout
+
+LARGEST = 20  # players of an exact game: a million coalitions
+
+
+def exact(
+    model: nn.Module,
+    x: Float[Tensor, "n *d"],
+    *,
+    baseline: float | Float[Tensor, "*#n #d"] = 0.0,
+    groups: Int[Tensor, " *d"] | None = None,
+    outputs: Outputs = None,
+    chunk: int = 4096,
+) -> Float[Tensor, "n k *d"]:
+    """All 2^p coalitions of the p players, each weighted by the orders in which it comes about.
+
+    groups: the player, 0 to p - 1, that each input belongs to (see `patches`); by default each input is one.  What a
+    group earns is shared evenly among its inputs.  chunk: rows given to the model at a time.
+    Raises ValueError for more than 20 players: use `sampled`.
+    """
+    checked(model, x)
+    members = _members(x, groups)
+    players = len(members)
+    if players > LARGEST:
+        raise ValueError(f"{players} players have 2^{players} coalitions: use shapley.sampled, or larger groups.")
+    present = (torch.arange(2**players, device=x.device).unsqueeze(1) >> torch.arange(players, device=x.device)) & 1
+    size = present.sum(1)
+    orders = torch.tensor([1 / (players * math.comb(players - 1, s)) for s in range(players)]).to(x)
+    # joining a coalition of s others counts orders[s], and so does, with the other sign, that coalition without it
+    weights = torch.where(present.bool(), orders[(size - 1).clamp(min=0)].unsqueeze(1), 0)
+    weights = weights - torch.where(present.bool(), 0, orders[size.clamp(max=players - 1)].unsqueeze(1))
+    values = _values(model, x, present.bool(), members, baseline, outputs, chunk)
+    return _spread(torch.einsum("sp,snk->nkp", weights, values), members, x)
+
+
+def sampled(
+    model: nn.Module,
+    x: Float[Tensor, "n *d"],
+    *,
+    permutations: int = 25,
+    generator: torch.Generator | None = None,
+    baseline: float | Float[Tensor, "*#n #d"] = 0.0,
+    groups: Int[Tensor, " *d"] | None = None,
+    outputs: Outputs = None,
+    chunk: int = 4096,
+) -> Float[Tensor, "n k *d"]:
+    """The mean over random orders, the same for all samples; 25 of them in maess, 4.1.
+
+    Whatever the number of orders, the values add up to f(x) - f(baseline).
+    generator: of the orders, on the CPU.  The other arguments as in `exact`.
+    """
+    checked(model, x)
+    if permutations < 1:
+        raise ValueError(f"permutations={permutations} must be at least 1.")
+    members = _members(x, groups)
+    players = len(members)
+    total = None
+    steps = torch.arange(players + 1, device=x.device).unsqueeze(1)
+    for _ in range(permutations):
+        order = torch.randperm(players, generator=generator).to(x.device)
+        present = order.argsort() < steps  # step t holds the first t players of the order
+        added = _values(model, x, present, members, baseline, outputs, chunk).diff(dim=0)
+        earned = torch.empty_like(added).index_copy_(0, order, added)
+        total = earned if total is None else total.add_(earned)
+    assert total is not None
+    return _spread((total / permutations).permute(1, 2, 0), members, x)
+
+
+def patches(shape: tuple[int, ...], size: int) -> Int[Tensor, "..."]:
+    """Groups of neighbouring pixels, `size` by `size`, over all channels, for images of that shape."""
+    if size < 1 or len(shape) < 2:
+        raise ValueError(f"patches of {size} pixels for a shape {shape}: name (..., height, width) and at least 1.")
+    height, width = shape[-2:]
+    rows, columns = torch.arange(height) // size, torch.arange(width) // size
+    return (rows.unsqueeze(1) * (columns[-1] + 1) + columns).expand(shape).contiguous()
+
+
+def _members(x: Tensor, groups: Tensor | None) -> Bool[Tensor, "p d"]:
+    """Which inputs each player stands for."""
+    inputs = x[0].numel()
+    if groups is None:
+        return torch.eye(inputs, dtype=torch.bool, device=x.device)
+    if groups.shape != x.shape[1:] or groups.is_floating_point():
+        raise ValueError(
+            f"groups is {groups.dtype} {tuple(groups.shape)}: an integer for each input, {tuple(x.shape[1:])}."
+        )
+    flat = groups.flatten().to(x.device)
+    names = flat.unique()
+    if names.tolist() != list(range(len(names))):
+        raise ValueError(f"the groups must be numbered 0, 1, ... without gaps, found {names.tolist()}.")
+    return names.unsqueeze(1) == flat
+
+
+def _values(
+    model: nn.Module,
+    x: Tensor,
+    present: Bool[Tensor, "s p"],
+    members: Bool[Tensor, "p d"],
+    baseline: float | Tensor,
+    outputs: Outputs,
+    chunk: int,
+) -> Float[Tensor, "s n k"]:
+    """The explained outputs where only the present players' inputs are there."""
+    if chunk < 1:
+        raise ValueError(f"chunk={chunk} must be at least 1 row.")
+    absent = torch.as_tensor(baseline, dtype=x.dtype, device=x.device).expand_as(x)
+    found = []
+    with torch.no_grad():
+        for some in present.split(max(1, chunk // len(x))):
+            kept = (some.to(x) @ members.to(x)).bool().view(-1, 1, *x.shape[1:])
+            out = model(torch.where(kept, x, absent).flatten(0, 1))
+            found.append((out @ readout(out, outputs).mT).unflatten(0, (len(some), len(x))))
+    return torch.cat(found)
+
+
+def _spread(earned: Float[Tensor, "n k p"], members: Bool[Tensor, "p d"], x: Tensor) -> Float[Tensor, "n k *d"]:
+    """Each input's even share of what its player earned."""
+    shares = members.to(x) / members.sum(1, keepdim=True)
+    return (earned @ shares).unflatten(-1, x.shape[1:])
