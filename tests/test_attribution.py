@@ -17,13 +17,7 @@ from spectral_lens.attribution import (
     smoothgrad,
 )
 
-
-@pytest.fixture(autouse=True)
-def _double():
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def cnn():

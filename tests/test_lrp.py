@@ -11,13 +11,7 @@ from spectral_lens.layers import fold, spectralize
 from spectral_lens.lrp import box, composite, epsilon, flat, gamma, lrp, rewritten, signed_gamma, weighted, zero
 from spectral_lens.networks import mlp
 
-
-@pytest.fixture(autouse=True)
-def _double():
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def cnn(*, bias=True):

@@ -12,13 +12,7 @@ from spectral_lens import lrp, quality, spectrum
 from spectral_lens.attribution import gradient_x_input
 from spectral_lens.quality import decompose, entropy, redistribution, sensitivity, sigma, ssm, stability
 
-
-@pytest.fixture(autouse=True)
-def _double():
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def assert_close(found, expected, tolerance=1e-12):
