@@ -130,7 +130,7 @@ def smoothgrad(
 
 def checked(model: nn.Module, x: Tensor) -> None:
     """Raises ValueError for a model in training mode, and for inputs that are empty, not floating or not finite."""
-    if any(part.training for part in model.modules() if not isinstance(part, nn.Sequential)):
+    if any(part.training for part in model.modules()):
         raise ValueError("the model is in training mode, where outputs depend on the other samples: call model.eval().")
     if x.ndim < 2 or 0 in x.shape or not x.is_floating_point():
         raise ValueError(f"x is {x.dtype} {tuple(x.shape)}: floating inputs (n, *d) are needed, at least one.")

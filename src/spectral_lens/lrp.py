@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from spectral_lens.attribution import Outputs, checked, pullback
-from spectral_lens.layers import SpectralConv2d, SpectralLinear, fold
+from spectral_lens.layers import Dense, SpectralConv2d, SpectralLinear, fold
 
 Affine = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
@@ -129,19 +129,19 @@ class _Rewritten(fx.Interpreter):
 
     def __init__(self, graph: fx.GraphModule, rules: dict[fx.Node, Rule], pooling: str, factor: Tensor) -> None:
         super().__init__(graph)
-        self.rules, self.pooling, self.factor = rules, pooling, factor
+        self.graph_module, self.rules, self.pooling, self.factor = graph, rules, pooling, factor
 
     def run_node(self, node: fx.Node) -> Any:
+        layer = _module(self.graph_module, node) if node.op == "call_module" else None
         if node in self.rules:
             (a,), _ = self.fetch_args_kwargs_from_env(node)
-            return _layer(self.fetch_attr(str(node.target)), self.rules[node], a, self.factor)
-        if self.pooling == "average" and _is_max_pooling(self, node):
-            args, kwargs = self.fetch_args_kwargs_from_env(node)
-            return _averaged(self.fetch_attr(str(node.target)), *args, **kwargs)
+            return _layer(layer, self.rules[node], a, self.factor)
+        if self.pooling == "average" and isinstance(layer, nn.MaxPool2d):
+            return _averaged(layer, *self.fetch_args_kwargs_from_env(node)[0])
         return super().run_node(node)
 
 
-def _layer(layer: nn.Module, rule: Rule, a: Tensor, factor: Tensor) -> Tensor:
+def _layer(layer: Any, rule: Rule, a: Tensor, factor: Tensor) -> Tensor:
     """The layer's output at `a`, with the derivative of the sum that the rule chooses."""
     affine, w, b = _affine(layer)
     z = affine(a, w, b)
@@ -203,7 +203,8 @@ def _affine(layer: Any) -> tuple[Affine, Tensor, Tensor | None]:
 
 # ---- the graph
 
-_WEIGHTED = (nn.Linear, nn.Conv2d, SpectralLinear, SpectralConv2d)
+# exact types: a subclass may do something else
+_WEIGHTED = {nn.Linear, Dense, nn.Conv2d, SpectralLinear, SpectralConv2d}
 # the derivative that they have is the one that relevance needs: piecewise linear, through zero
 _NATURAL = (
     nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout,
@@ -218,12 +219,12 @@ _METHODS = {"relu", "relu_", "flatten", "view", "reshape", "add", "add_", "size"
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, _WEIGHTED) or super().is_leaf_module(m, module_qualified_name)
+        return type(m) in _WEIGHTED or super().is_leaf_module(m, module_qualified_name)
 
 
 def _traced(model: nn.Module) -> fx.GraphModule:
     """The model's graph with batch normalisation folded away; raises ValueError that names what has no rule."""
-    model = nn.Sequential(model) if isinstance(model, _WEIGHTED) else model  # the root itself is always looked into
+    model = nn.Sequential(model) if type(model) in _WEIGHTED else model  # the root itself is always looked into
     try:
         graph = fx.GraphModule(model, _Tracer().trace(model))
     except Exception as error:
@@ -238,7 +239,7 @@ def _traced(model: nn.Module) -> fx.GraphModule:
 
 
 def _weighted(graph: fx.GraphModule) -> list[fx.Node]:
-    return [n for n in graph.graph.nodes if n.op == "call_module" and isinstance(_module(graph, n), _WEIGHTED)]
+    return [n for n in graph.graph.nodes if n.op == "call_module" and type(_module(graph, n)) in _WEIGHTED]
 
 
 def _module(graph: fx.GraphModule, node: fx.Node) -> nn.Module:
@@ -247,7 +248,7 @@ def _module(graph: fx.GraphModule, node: fx.Node) -> nn.Module:
 
 def _has_rule(graph: fx.GraphModule, node: fx.Node) -> bool:
     if node.op == "call_module":
-        return isinstance(_module(graph, node), (*_WEIGHTED, *_NATURAL))
+        return type(_module(graph, node)) in _WEIGHTED or isinstance(_module(graph, node), _NATURAL)
     if node.op == "call_function":
         return node.target in _FUNCTIONS
     return node.op in ("placeholder", "output") or (node.op == "call_method" and node.target in _METHODS)
@@ -257,10 +258,6 @@ def _described(graph: fx.GraphModule, node: fx.Node) -> str:
     if node.op == "call_module":
         return f"{node.target} ({type(_module(graph, node)).__name__})"
     return str(getattr(node.target, "__name__", node.target))
-
-
-def _is_max_pooling(interpreter: fx.Interpreter, node: fx.Node) -> bool:
-    return node.op == "call_module" and isinstance(interpreter.fetch_attr(str(node.target)), nn.MaxPool2d)
 
 
 def _sees_the_input(graph: fx.GraphModule, node: fx.Node) -> bool:

@@ -31,19 +31,23 @@ def redistribution(
     are zero: the quotient would be noise.
     Raises ValueError for a share outside [0, 1), for relevance that is not finite, and where nothing is left.
     """
-    if not 0 <= share < 1:
-        raise ValueError(f"share={share} must lie in [0, 1).")
     flat = relevance.flatten(2)
     if not flat.isfinite().all():
         raise ValueError("the relevance holds NaN or infinite values.")
-    whole = flat.sum(2) if by is None else by
-    size = whole.abs()
+    inverse, kept = inverted(flat.sum(2) if by is None else by, share=share)
+    return Redistribution(flat * inverse.unsqueeze(2), kept)
+
+
+def inverted(sums: Float[Tensor, "n k"], *, share: float) -> tuple[Float[Tensor, "n k"], Bool[Tensor, "n k"]]:
+    """1 / sums, zero for the columns that are left out (see `redistribution`), and which are kept."""
+    if not 0 <= share < 1:
+        raise ValueError(f"share={share} must lie in [0, 1).")
+    size = sums.abs()
     kept = (size >= share * size.amax(1, keepdim=True)) & (size > 0)
     if not kept.any(1).all():
         empty = (~kept.any(1)).nonzero().flatten().tolist()
         raise ValueError(f"no output of samples {empty} has relevance that can be divided by its sum.")
-    R = torch.where(kept.unsqueeze(2), flat / torch.where(kept, whole, 1).unsqueeze(2), 0)
-    return Redistribution(R, kept)
+    return torch.where(kept, 1 / torch.where(kept, sums, 1), 0), kept
 
 
 def sigma(R: Float[Tensor, "*n k d"]) -> Float[Tensor, "*n smaller"]:

@@ -5,6 +5,7 @@ ten outputs cost what one costs.  [Shapley 1953; Strumbelj and Kononenko 2014]
 """
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -31,8 +32,8 @@ def exact(
     Raises ValueError for more than 20 players: use `sampled`.
     """
     checked(model, x)
-    members = _members(x, groups)
-    players = len(members)
+    player = _player(x, groups)
+    players = int(player.max()) + 1
     if players > LARGEST:
         raise ValueError(f"{players} players have 2^{players} coalitions: use shapley.sampled, or larger groups.")
     present = (torch.arange(2**players, device=x.device).unsqueeze(1) >> torch.arange(players, device=x.device)) & 1
@@ -41,8 +42,8 @@ def exact(
     # joining a coalition of s others counts orders[s], and so does, with the other sign, that coalition without it
     weights = torch.where(present.bool(), orders[(size - 1).clamp(min=0)].unsqueeze(1), 0)
     weights = weights - torch.where(present.bool(), 0, orders[size.clamp(max=players - 1)].unsqueeze(1))
-    values = _values(model, x, present.bool(), members, baseline, outputs, chunk)
-    return _spread(torch.einsum("sp,snk->nkp", weights, values), members, x)
+    values = _values(model, x, present.bool(), player, baseline, outputs, chunk)
+    return _spread(torch.einsum("sp,snk->nkp", weights, values), player)
 
 
 def sampled(
@@ -64,18 +65,17 @@ def sampled(
     checked(model, x)
     if permutations < 1:
         raise ValueError(f"permutations={permutations} must be at least 1.")
-    members = _members(x, groups)
-    players = len(members)
-    total = None
+    player = _player(x, groups)
+    players = int(player.max()) + 1
     steps = torch.arange(players + 1, device=x.device).unsqueeze(1)
-    for _ in range(permutations):
-        order = torch.randperm(players, generator=generator).to(x.device)
+
+    def earned(order: Tensor) -> Tensor:
         present = order.argsort() < steps  # step t holds the first t players of the order
-        added = _values(model, x, present, members, baseline, outputs, chunk).diff(dim=0)
-        earned = torch.empty_like(added).index_copy_(0, order, added)
-        total = earned if total is None else total.add_(earned)
-    assert total is not None
-    return _spread((total / permutations).permute(1, 2, 0), members, x)
+        added = _values(model, x, present, player, baseline, outputs, chunk).diff(dim=0)
+        return torch.empty_like(added).index_copy_(0, order, added)
+
+    total: Any = sum(earned(torch.randperm(players, generator=generator).to(x.device)) for _ in range(permutations))
+    return _spread((total / permutations).permute(1, 2, 0), player)
 
 
 def patches(shape: tuple[int, ...], size: int) -> Int[Tensor, "..."]:
@@ -87,27 +87,25 @@ def patches(shape: tuple[int, ...], size: int) -> Int[Tensor, "..."]:
     return (rows.unsqueeze(1) * (columns[-1] + 1) + columns).expand(shape).contiguous()
 
 
-def _members(x: Tensor, groups: Tensor | None) -> Bool[Tensor, "p d"]:
-    """Which inputs each player stands for."""
-    inputs = x[0].numel()
+def _player(x: Tensor, groups: Tensor | None) -> Int[Tensor, " *d"]:
+    """The player that each input belongs to."""
     if groups is None:
-        return torch.eye(inputs, dtype=torch.bool, device=x.device)
+        return torch.arange(x[0].numel(), device=x.device).view(x.shape[1:])
     if groups.shape != x.shape[1:] or groups.is_floating_point():
         raise ValueError(
             f"groups is {groups.dtype} {tuple(groups.shape)}: an integer for each input, {tuple(x.shape[1:])}."
         )
-    flat = groups.flatten().to(x.device)
-    names = flat.unique()
-    if names.tolist() != list(range(len(names))):
-        raise ValueError(f"the groups must be numbered 0, 1, ... without gaps, found {names.tolist()}.")
-    return names.unsqueeze(1) == flat
+    names = groups.unique().tolist()
+    if names != list(range(len(names))):
+        raise ValueError(f"the groups must be numbered 0, 1, ... without gaps, found {names}.")
+    return groups.to(x.device)
 
 
 def _values(
     model: nn.Module,
     x: Tensor,
     present: Bool[Tensor, "s p"],
-    members: Bool[Tensor, "p d"],
+    player: Int[Tensor, " *d"],
     baseline: float | Tensor,
     outputs: Outputs,
     chunk: int,
@@ -119,13 +117,11 @@ def _values(
     found = []
     with torch.no_grad():
         for some in present.split(max(1, chunk // len(x))):
-            kept = (some.to(x) @ members.to(x)).bool().view(-1, 1, *x.shape[1:])
-            out = model(torch.where(kept, x, absent).flatten(0, 1))
+            out = model(torch.where(some[:, player].unsqueeze(1), x, absent).flatten(0, 1))
             found.append((out @ readout(out, outputs).mT).unflatten(0, (len(some), len(x))))
     return torch.cat(found)
 
 
-def _spread(earned: Float[Tensor, "n k p"], members: Bool[Tensor, "p d"], x: Tensor) -> Float[Tensor, "n k *d"]:
+def _spread(earned: Float[Tensor, "n k p"], player: Int[Tensor, " *d"]) -> Float[Tensor, "n k *d"]:
     """Each input's even share of what its player earned."""
-    shares = members.to(x) / members.sum(1, keepdim=True)
-    return (earned @ shares).unflatten(-1, x.shape[1:])
+    return (earned / player.flatten().bincount())[:, :, player]

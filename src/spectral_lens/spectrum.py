@@ -14,6 +14,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.func import linearize, vjp
 
+from spectral_lens.quality import inverted
+
 
 class Products(NamedTuple):
     """What is known of R: `apply` is R z, (n, k) to (n, d); `adjoint` is R^T u, (n, d) to (n, k).
@@ -45,10 +47,7 @@ def products(function: Callable[[Tensor], Tensor], at: Float[Tensor, "n *d"], *,
             warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", DeprecationWarning)
             out, push = linearize(function, at)
         _, pull = vjp(function, at)  # type: ignore[misc]
-        sums = push(torch.ones_like(at))
-        size = sums.abs()
-        kept = (size >= share * size.amax(1, keepdim=True)) & (size > 0)
-        inverse = torch.where(kept, 1 / torch.where(kept, sums, 1), 0)
+        inverse, kept = inverted(push(torch.ones_like(at)), share=share)
 
     def apply(z: Tensor) -> Tensor:
         with torch.no_grad():
@@ -69,6 +68,8 @@ def largest(
     The residual bounds the distance to a singular value; the estimate comes from below.  [Golub and Kahan 1965]
     generator: of the start, on the CPU.
     """
+    if steps < 1:
+        raise ValueError(f"steps={steps} must be at least 1.")
     start = torch.randn(matrix.kept.shape, generator=generator)
     v = _unit(_like(matrix, start))[0]
     u, alpha = _unit(matrix.apply(v))
