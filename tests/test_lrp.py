@@ -57,7 +57,7 @@ def contributions(layer, rule, a):
         parts = torch.where(x > 0, torch.where(high, up, down), torch.where(high, down, up)) * x
         extra = torch.where(z > 0, b_up, b_down)
     elif rule.name == "box":
-        parts, extra = w * x - rule.low * w.clamp(min=0) - rule.high * w.clamp(max=0), 0
+        parts, extra = w * x - rule.low[0] * w.clamp(min=0) - rule.high[0] * w.clamp(max=0), 0
     else:
         parts, extra = (w != 0).double(), 0
     total = parts.sum(1) + (extra if rule.bias else 0)
@@ -206,7 +206,8 @@ def peer(model, x, chosen):
 
     tiny = 1e-14
     kinds = {"epsilon": lambda r: Epsilon(r.amount), "zero": lambda r: Epsilon(tiny), "flat": lambda r: Flat(tiny),
-             "signed gamma": lambda r: Gamma(r.amount, tiny), "box": lambda r: ZBox(r.low, r.high, tiny)}  # fmt: skip
+             "signed gamma": lambda r: Gamma(r.amount, tiny),
+             "box": lambda r: ZBox(*r.low, *r.high, tiny)}  # fmt: skip
     names = [([name], kinds[rule.name](rule)) for name, rule in zip(weighted(model), chosen, strict=True)]
     names += [([name], Norm(tiny)) for name, layer in model.named_children() if isinstance(layer, nn.AvgPool2d)]
     found = []

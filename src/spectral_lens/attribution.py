@@ -6,14 +6,20 @@ integrated gradients and SmoothGrad cost no more memory than their points.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import vjp, vmap
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from spectral_lens.memory import fitting
 
 Outputs = Sequence[int] | Tensor | None
+
+_ALIVE = 5  # tensors as large as the largest activation that a pulled-back output needs at a time
 
 
 def pullback(
@@ -27,15 +33,22 @@ def pullback(
 
     function: (n, *d) to (n, m), each sample on its own.  outputs: None for all m; indices of some; or a read-out, a
     floating (k, m) matrix whose rows are the linear maps of the outputs to explain.  chunk: outputs pulled back at a
-    time, all by default; lower it where the memory is too small.
-    Raises ValueError for outputs that do not exist and for a read-out of another width.
+    time, by default as many as the free memory takes.
+    Raises ValueError for outputs that do not exist and for a read-out of another width, MemoryError, which says what
+    would fit, before the pull-back.
     """
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk={chunk} must be at least 1 output at a time.")
     with torch.no_grad():  # no graph outside the transform: nobody asks for the derivative by the weights
-        out, back = vjp(function, at)  # type: ignore[misc]  # two, as there is no auxiliary output
+        with _Largest() as largest:
+            out, back = vjp(function, at)  # type: ignore[misc]  # two, as there is no auxiliary output
         rows = readout(out, outputs)
-        (found,) = vmap(lambda row: back(row.expand_as(out)), chunk_size=chunk)(rows)
+        result = len(rows) * at.numel() * at.element_size()
+        each = _ALIVE * largest.bytes
+        size = fitting(chunk, pieces=len(rows), each=each, result=result, samples=len(at), device=at.device)
+        found = at.new_empty(len(rows), *at.shape)
+        for some, part in zip(rows.split(size), found.split(size), strict=True):
+            part.copy_(vmap(lambda row: back(row.expand_as(out)))(some)[0])
     return found.movedim(0, 1)
 
 
@@ -118,11 +131,12 @@ def smoothgrad(
     """The mean gradient of `samples` inputs with Gaussian noise of standard deviation `sigma`, in the units of x.
 
     [Smilkov et al. 2017; ten samples in maess, 4.1]  times_input: multiplied by the input without noise.
+    generator: of the noise, on the CPU, so that it is the same everywhere.
     """
     checked(model, x)
     if samples < 1 or sigma < 0:
         raise ValueError(f"samples={samples} and sigma={sigma}: at least one sample, and no negative noise.")
-    noise = torch.empty(samples, *x.shape, dtype=x.dtype, device=x.device).normal_(generator=generator)
+    noise = torch.randn(samples, *x.shape, dtype=x.dtype, generator=generator).to(x.device)
     weights = x.new_full((samples,), 1 / samples)
     found = pullback(_mean_at(model, x + sigma * noise, weights), torch.zeros_like(x), outputs=outputs, chunk=chunk)
     return found.mul_(x.unsqueeze(1)) if times_input else found
@@ -149,6 +163,19 @@ def _mean_at(
         return torch.einsum("s,snm->nm", weights, out)
 
     return mean
+
+
+class _Largest(TorchDispatchMode):
+    """Watches a computation for the bytes of the largest tensor that it makes."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else (made,):
+            if isinstance(tensor, Tensor):
+                self.bytes = max(self.bytes, tensor.numel() * tensor.element_size())
+        return made
 
 
 def _quadrature(steps: int, rule: str, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,6 @@ Then relevance is the derivative of the output by a factor in front of each inpu
 the rest: no hooks, no patched weights, any precision, under vmap and forward mode too.  [Montavon et al. 2019]
 """
 
-import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +14,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
-from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from spectral_lens.attribution import Outputs, checked, pullback
-from spectral_lens.layers import Dense, SpectralConv2d, SpectralLinear, fold
+from spectral_lens.layers import SpectralConv2d
+from spectral_lens.tracing import module_of, sees_the_input, traced, weighted_nodes
 
 Affine = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
@@ -32,8 +31,8 @@ class Rule:
 
     name: str
     amount: float = 0.0
-    low: float = 0.0
-    high: float = 0.0
+    low: tuple[float, ...] = (0.0,)
+    high: tuple[float, ...] = (0.0,)
     bias: bool = True
 
 
@@ -61,11 +60,15 @@ def signed_gamma(amount: float, *, bias: bool = True) -> Rule:
     return Rule("signed gamma", _positive("gamma", amount), bias=bias)
 
 
-def box(low: float, high: float) -> Rule:
-    """Contributions x_j w_jk - low w_jk^+ - high w_jk^-: the rule z^B, for first layers with inputs in [low, high]."""
-    if not low < high:
+def box(low: float | Sequence[float], high: float | Sequence[float]) -> Rule:
+    """Contributions x_j w_jk - low w_jk^+ - high w_jk^-: the rule z^B, for first layers with inputs in [low, high].
+
+    The bounds are one number each, or one for each channel of images.
+    """
+    lows, highs = (tuple(map(float, [b] if isinstance(b, int | float) else b)) for b in (low, high))
+    if len(lows) != len(highs) or not all(a < b for a, b in zip(lows, highs, strict=True)):
         raise ValueError(f"box({low}, {high}): the inputs lie between a lower and a higher bound.")
-    return Rule("box", low=low, high=high, bias=False)
+    return Rule("box", low=lows, high=highs, bias=False)
 
 
 def flat() -> Rule:
@@ -96,7 +99,7 @@ def lrp(
 
 def weighted(model: nn.Module) -> list[str]:
     """The names of the layers with weights, in the order in which the model applies them."""
-    return [str(node.target) for node in _weighted(_traced(model))]
+    return [str(node.target) for node in weighted_nodes(traced(model))]
 
 
 def composite(model: nn.Module, *, first: Rule, inner: Rule, last: Rule) -> list[Rule]:
@@ -111,17 +114,23 @@ def rewritten(
     """(x, factor) to the model's outputs at x, whose derivative by the factor, at one, is the inputs' relevance."""
     if pooling not in ("winner", "average"):
         raise ValueError(f"pooling={pooling!r} is unknown: use 'winner' or 'average'.")
-    graph = _traced(model)
-    nodes = _weighted(graph)
+    graph = traced(model)
+    nodes = weighted_nodes(graph)
+    chosen = one_each(rules, nodes)
+    for node, rule in zip(nodes, chosen, strict=True):
+        if rule.name in ("box", "flat") and not sees_the_input(graph, node):
+            raise ValueError(f"{node.target}: the rule {rule.name!r} is for layers that see the input itself.")
+    return lambda x, factor: _Rewritten(graph, dict(zip(nodes, chosen, strict=True)), pooling, factor).run(x * factor)
+
+
+def one_each(rules: Rule | Sequence[Rule], nodes: Sequence[fx.Node]) -> list[Rule]:
+    """A rule for each of the layers; raises ValueError for another number of rules."""
     chosen = [rules] * len(nodes) if isinstance(rules, Rule) else list(rules)
     if len(chosen) != len(nodes):
         raise ValueError(
             f"{len(chosen)} rules for {len(nodes)} layers with weights: {', '.join(str(n.target) for n in nodes)}."
         )
-    for node, rule in zip(nodes, chosen, strict=True):
-        if rule.name in ("box", "flat") and not _sees_the_input(graph, node):
-            raise ValueError(f"{node.target}: the rule {rule.name!r} is for layers that see the input itself.")
-    return lambda x, factor: _Rewritten(graph, dict(zip(nodes, chosen, strict=True)), pooling, factor).run(x * factor)
+    return chosen
 
 
 class _Rewritten(fx.Interpreter):
@@ -132,7 +141,7 @@ class _Rewritten(fx.Interpreter):
         self.graph_module, self.rules, self.pooling, self.factor = graph, rules, pooling, factor
 
     def run_node(self, node: fx.Node) -> Any:
-        layer = _module(self.graph_module, node) if node.op == "call_module" else None
+        layer = module_of(self.graph_module, node) if node.op == "call_module" else None
         if node in self.rules:
             (a,), _ = self.fetch_args_kwargs_from_env(node)
             return _layer(layer, self.rules[node], a, self.factor)
@@ -143,7 +152,7 @@ class _Rewritten(fx.Interpreter):
 
 def _layer(layer: Any, rule: Rule, a: Tensor, factor: Tensor) -> Tensor:
     """The layer's output at `a`, with the derivative of the sum that the rule chooses."""
-    affine, w, b = _affine(layer)
+    affine, w, b = affine_of(layer)
     z = affine(a, w, b)
     kept = b if rule.bias else None
     if rule.name in ("zero", "epsilon"):
@@ -161,7 +170,8 @@ def _layer(layer: Any, rule: Rule, a: Tensor, factor: Tensor) -> Tensor:
         return _passing(z, torch.where(z > 0, positive, negative))
     there = factor.reshape(a.shape)
     if rule.name == "box":
-        outside = affine(rule.low * there, w.clamp(min=0), None) + affine(rule.high * there, w.clamp(max=0), None)
+        low, high = (there * there.new_tensor(b).view(-1, *[1] * (a.ndim - 2)) for b in (rule.low, rule.high))
+        outside = affine(low, w.clamp(min=0), None) + affine(high, w.clamp(max=0), None)
         return _passing(z, affine(a, w, None) - outside)
     return _passing(z, affine(there, torch.ones_like(w), None))
 
@@ -195,97 +205,7 @@ def _averaged(layer: nn.MaxPool2d, a: Tensor) -> Tensor:
     return _passing(layer(a), mean)
 
 
-def _affine(layer: Any) -> tuple[Affine, Tensor, Tensor | None]:
+def affine_of(layer: Any) -> tuple[Affine, Tensor, Tensor | None]:
     """The layer as a function of inputs, weights and bias, and its weights and bias."""
     plain = layer._plain[0] if isinstance(layer, SpectralConv2d) else layer
     return plain._conv_forward if isinstance(plain, nn.Conv2d) else F.linear, layer.weight, layer.bias
-
-
-# ---- the graph
-
-# exact types: a subclass may do something else
-_WEIGHTED = {nn.Linear, Dense, nn.Conv2d, SpectralLinear, SpectralConv2d}
-# the derivative that they have is the one that relevance needs: piecewise linear, through zero
-_NATURAL = (
-    nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout,
-    nn.Dropout2d,
-)  # fmt: skip
-_FUNCTIONS = {
-    F.relu, torch.relu, F.avg_pool2d, F.adaptive_avg_pool2d, F.dropout, torch.flatten, torch.cat, torch.add,
-    operator.add, operator.iadd,
-}  # fmt: skip
-_METHODS = {"relu", "relu_", "flatten", "view", "reshape", "add", "add_", "size", "contiguous", "unflatten"}
-
-
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return type(m) in _WEIGHTED or super().is_leaf_module(m, module_qualified_name)
-
-
-def _traced(model: nn.Module) -> fx.GraphModule:
-    """The model's graph with batch normalisation folded away; raises ValueError that names what has no rule."""
-    model = nn.Sequential(model) if type(model) in _WEIGHTED else model  # the root itself is always looked into
-    try:
-        graph = fx.GraphModule(model, _Tracer().trace(model))
-    except Exception as error:
-        raise ValueError(f"{type(model).__name__} cannot be followed layer by layer: {error}") from error
-    _fold_batch_norm(graph)
-    unknown = [_described(graph, node) for node in graph.graph.nodes if not _has_rule(graph, node)]
-    if unknown:
-        raise ValueError(
-            f"no rule for {', '.join(unknown)}: LRP knows weights, ReLU, pooling, sums and concatenations."
-        )
-    return graph
-
-
-def _weighted(graph: fx.GraphModule) -> list[fx.Node]:
-    return [n for n in graph.graph.nodes if n.op == "call_module" and type(_module(graph, n)) in _WEIGHTED]
-
-
-def _module(graph: fx.GraphModule, node: fx.Node) -> nn.Module:
-    return graph.get_submodule(str(node.target))
-
-
-def _has_rule(graph: fx.GraphModule, node: fx.Node) -> bool:
-    if node.op == "call_module":
-        return type(_module(graph, node)) in _WEIGHTED or isinstance(_module(graph, node), _NATURAL)
-    if node.op == "call_function":
-        return node.target in _FUNCTIONS
-    return node.op in ("placeholder", "output") or (node.op == "call_method" and node.target in _METHODS)
-
-
-def _described(graph: fx.GraphModule, node: fx.Node) -> str:
-    if node.op == "call_module":
-        return f"{node.target} ({type(_module(graph, node)).__name__})"
-    return str(getattr(node.target, "__name__", node.target))
-
-
-def _sees_the_input(graph: fx.GraphModule, node: fx.Node) -> bool:
-    """Whether nothing but a change of shape stands between the input and the layer."""
-    before = node.args[0]
-    while isinstance(before, fx.Node) and before.op != "placeholder":
-        shaping = before.target in (torch.flatten, "flatten", "view", "reshape")
-        if not shaping and not (
-            before.op == "call_module" and isinstance(_module(graph, before), nn.Flatten | nn.Unflatten | nn.Identity)
-        ):
-            return False
-        before = before.args[0]
-    return isinstance(before, fx.Node)
-
-
-def _fold_batch_norm(graph: fx.GraphModule) -> None:
-    """Batch normalisation behind a layer with weights becomes part of that layer."""
-    for node in list(graph.graph.nodes):
-        if node.op != "call_module" or not isinstance(_module(graph, node), nn.BatchNorm1d | nn.BatchNorm2d):
-            continue
-        before = node.args[0]
-        if not isinstance(before, fx.Node) or before not in _weighted(graph) or len(before.users) > 1:
-            continue
-        norm: Any = _module(graph, node)
-        layer: Any = fold(_module(graph, before))
-        fused = fuse_conv_bn_eval(layer, norm) if isinstance(layer, nn.Conv2d) else fuse_linear_bn_eval(layer, norm)
-        parent, _, name = str(before.target).rpartition(".")
-        graph.get_submodule(parent).register_module(name, fused)
-        node.replace_all_uses_with(before)
-        graph.graph.erase_node(node)
-    graph.recompile()

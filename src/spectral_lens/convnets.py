@@ -1,0 +1,101 @@
+"""Convolutional networks: the small one of maess, and published ones with their weights."""
+
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from spectral_lens import lrp
+from spectral_lens.datasets import cache, fingerprint
+from spectral_lens.datasets.vision import torchvision
+from spectral_lens.lrp import Rule
+from spectral_lens.resources import resource
+
+# of convolutions (channels, kernel, padding); pooling by two follows each block  [maess, appendix D]
+Blocks = Sequence[Sequence[tuple[int, int, int]]]
+MAESS: Blocks = (((8, 3, 1), (8, 3, 1), (8, 5, 0)), ((16, 5, 0), (16, 3, 1), (16, 3, 1)))
+
+# what torchvision's networks expect of each colour
+_MEAN, _SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# the first layers behind the last pooling that gamma reaches: three blocks, as in maess
+_INNER = {"squeezenet1_0": "features.12", "vgg16": "features.17"}
+
+
+def cnn(shape: Sequence[int], classes: int, *, blocks: Blocks = MAESS, bias: bool = True) -> nn.Sequential:
+    """Blocks of convolutions with ReLU, each followed by max pooling, then one linear layer; shape: (c, h, w).
+
+    Raises ValueError for images that are too small for the blocks.
+    """
+    layers: list[nn.Module] = []
+    channels, height, width = shape
+    for block in blocks:
+        for out, kernel, padding in block:
+            layers += [nn.Conv2d(channels, out, kernel, padding=padding, bias=bias), nn.ReLU()]
+            channels, height, width = out, height + 2 * padding - kernel + 1, width + 2 * padding - kernel + 1
+        layers.append(nn.MaxPool2d(2))
+        height, width = height // 2, width // 2
+        if min(height, width) < 1:
+            raise ValueError(f"images of {tuple(shape)} are too small for {len(blocks)} blocks of convolutions.")
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * height * width, classes, bias=bias))
+
+
+def features(model: nn.Sequential) -> nn.Sequential:
+    """The model without its last layer: its outputs are the penultimate features."""
+    return nn.Sequential(*list(model)[:-1]).train(model.training)
+
+
+def published(name: str) -> nn.Module:
+    """ "squeezenet1_0" or "vgg16", trained on ImageNet, in evaluation mode.
+
+    From the folder of data sets where data/manifest.yml knows a file and it is there, else from torchvision's download.
+    Raises ValueError for another name, cache.DataError for a damaged file and where nothing can be downloaded.
+    """
+    known = yaml.safe_load(resource("data/manifest.yml").read_text(encoding="utf-8"))["networks"]
+    if name not in known:
+        raise ValueError(f"there is no network {name!r}: choose one of {', '.join(known)}.")
+    make = getattr(torchvision().models, name)
+    path = cache.folder() / known[name].get("file", name)
+    if "file" not in known[name] or not path.exists():
+        try:
+            return make(weights="IMAGENET1K_V1").eval()
+        except (OSError, RuntimeError) as error:
+            raise cache.DataError(
+                f"{name} is not in {cache.folder()} and could not be downloaded ({error}): try again with a network."
+            ) from error
+    arrays = _read(path)
+    if fingerprint(*arrays.values()) != known[name]["sha256"]:
+        raise cache.DataError(f"{path} does not hold the weights that are known: replace or remove it.")
+    model = make(weights=None)
+    model.load_state_dict({key: torch.from_numpy(value) for key, value in arrays.items()})
+    return model.eval()
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an npz in the order of their names; none where the file is damaged."""
+    try:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
+            return {key: file[key] for key in sorted(file.files)}
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
+        return {}
+
+
+def normalised(x: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+    """Colours in [0, 1] as the published networks expect them."""
+    return (x - x.new_tensor(_MEAN).view(3, 1, 1)) / x.new_tensor(_SD).view(3, 1, 1)
+
+
+def composite(name: str, model: nn.Module, gamma: float) -> list[Rule]:
+    """The rules of maess for a published network: z^B for the first layer, LRP-gamma up to the third pooling, then 0.
+
+    maess names them for VGG-16; SqueezeNet's fire modules are parted by its three poolings in the same way.
+    """
+    low, high = ([(end - m) / s for m, s in zip(_MEAN, _SD, strict=True)] for end in (0, 1))
+    layers = lrp.weighted(model)
+    last = next(k for k, layer in enumerate(layers) if layer.startswith(_INNER[name]))
+    return [lrp.box(low, high), *[lrp.gamma(gamma)] * (last - 1), *[lrp.zero()] * (len(layers) - last)]
