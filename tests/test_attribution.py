@@ -182,6 +182,24 @@ def test_samples_add_up_whatever_their_number(permutations):
     assert_close(found.sum(2), (model(x) - model(baseline)).detach())
 
 
+def test_players_at_the_baseline_earn_nothing_and_cost_nothing():
+    model, x, rows = game(5), torch.randn(3, 5), []
+    x[0, [1, 4]], x[1], x[2, 0] = 0, 0, 0  # player 1 of the first sample, all of the second, half of player 0
+    groups = torch.tensor([0, 1, 0, 2, 1])
+    model.register_forward_hook(lambda _, given, __: rows.append(len(given[0])))
+    found = shapley.sampled(model, x, groups=groups, permutations=2, generator=torch.Generator().manual_seed(3))
+    assert sum(rows) == 2 * (3 + 1 + 4)
+    draw, expected = torch.Generator().manual_seed(3), torch.zeros(3, 3, 5)
+    for order in (torch.randperm(3, generator=draw) for _ in range(2)):
+        there = torch.zeros_like(x)
+        for player in order:
+            before, mine = model(there).detach(), groups == player
+            there[:, mine] = x[:, mine]
+            expected += (model(there).detach() - before).unsqueeze(2) * mine / mine.sum() / 2
+    assert_close(found, expected)
+    assert not found[1].any()
+
+
 def test_samples_are_the_orders_that_the_generator_draws():
     model, x = game(), torch.randn(3, 4)
     draw, expected = torch.Generator().manual_seed(5), 0

@@ -20,6 +20,7 @@ from spectral_lens.memory import fitting
 Outputs = Sequence[int] | Tensor | None
 
 _ALIVE = 5  # tensors as large as the largest activation that a pulled-back output needs at a time
+_SWIFT = 64_000_000  # bytes at a time, beyond which a CPU waits for its memory
 
 
 def pullback(
@@ -33,7 +34,7 @@ def pullback(
 
     function: (n, *d) to (n, m), each sample on its own.  outputs: None for all m; indices of some; or a read-out, a
     floating (k, m) matrix whose rows are the linear maps of the outputs to explain.  chunk: outputs pulled back at a
-    time, by default as many as the free memory takes.
+    time, by default as many as the free memory takes, on a CPU as many as it works on without waiting for its memory.
     Raises ValueError for outputs that do not exist and for a read-out of another width, MemoryError, which says what
     would fit, before the pull-back.
     """
@@ -46,6 +47,8 @@ def pullback(
         result = len(rows) * at.numel() * at.element_size()
         each = _ALIVE * largest.bytes
         size = fitting(chunk, pieces=len(rows), each=each, result=result, samples=len(at), device=at.device)
+        if chunk is None and at.device.type == "cpu":
+            size = max(1, min(size, _SWIFT // each))
         found = at.new_empty(len(rows), *at.shape)
         for some, part in zip(rows.split(size), found.split(size), strict=True):
             part.copy_(vmap(lambda row: back(row.expand_as(out)))(some)[0])
@@ -142,6 +145,12 @@ def smoothgrad(
     return found.mul_(x.unsqueeze(1)) if times_input else found
 
 
+def at_a_time(x: Float[Tensor, "n *d"]) -> int:
+    """How many inputs of that size to give to a model at once: enough for a GPU, few enough for the caches of a CPU."""
+    amount = 1_000_000 if x.device.type == "cpu" else 64_000_000
+    return min(4096, max(1, amount // (x[0].numel() * x.element_size())))
+
+
 def checked(model: nn.Module, x: Tensor) -> None:
     """Raises ValueError for a model in training mode, and for inputs that are empty, not floating or not finite."""
     if any(part.training for part in model.modules()):
@@ -157,10 +166,14 @@ def _mean_at(
 ) -> Callable[[Tensor], Tensor]:
     """The weighted mean of the outputs at all points, as a function of one shift of them all: its derivative is the
     weighted mean of the gradients, and only one of them is ever held."""
+    points = max(1, at_a_time(there[0]) // there.shape[1])
 
     def mean(shift: Tensor) -> Tensor:
-        out = model((there + shift).flatten(0, 1)).unflatten(0, there.shape[:2])
-        return torch.einsum("s,snm->nm", weights, out)
+        parts = []
+        for some, its in zip(there.split(points), weights.split(points), strict=True):
+            out = model((some + shift).flatten(0, 1)).unflatten(0, some.shape[:2])
+            parts.append(torch.einsum("s,snm->nm", its, out))
+        return torch.stack(parts).sum(0)
 
     return mean
 

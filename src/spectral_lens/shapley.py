@@ -5,13 +5,14 @@ ten outputs cost what one costs.  [Shapley 1953; Strumbelj and Kononenko 2014]
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from spectral_lens.attribution import Outputs, checked, readout
+from spectral_lens.attribution import Outputs, at_a_time, checked, readout
 
 LARGEST = 20  # players of an exact game: a million coalitions
 
@@ -23,12 +24,13 @@ def exact(
     baseline: float | Float[Tensor, "*#n #d"] = 0.0,
     groups: Int[Tensor, " *d"] | None = None,
     outputs: Outputs = None,
-    chunk: int = 4096,
+    chunk: int | None = None,
 ) -> Float[Tensor, "n k *d"]:
     """All 2^p coalitions of the p players, each weighted by the orders in which it comes about.
 
     groups: the player, 0 to p - 1, that each input belongs to (see `patches`); by default each input is one.  What a
-    group earns is shared evenly among its inputs.  chunk: rows given to the model at a time.
+    group earns is shared evenly among its inputs.  chunk: rows given to the model at a time, by default as many as
+    suit the device.
     Raises ValueError for more than 20 players: use `sampled`.
     """
     checked(model, x)
@@ -36,14 +38,20 @@ def exact(
     players = int(player.max()) + 1
     if players > LARGEST:
         raise ValueError(f"{players} players have 2^{players} coalitions: use shapley.sampled, or larger groups.")
-    present = (torch.arange(2**players, device=x.device).unsqueeze(1) >> torch.arange(players, device=x.device)) & 1
-    size = present.sum(1)
+    coalitions = torch.arange(2**players, device=x.device)
+
+    def present(coalition: Tensor) -> Tensor:
+        return (coalition.unsqueeze(1) >> torch.arange(players, device=x.device)) & 1 > 0
+
+    joined = present(coalitions)
+    size = joined.sum(1)
     orders = torch.tensor([1 / (players * math.comb(players - 1, s)) for s in range(players)]).to(x)
     # joining a coalition of s others counts orders[s], and so does, with the other sign, that coalition without it
-    weights = torch.where(present.bool(), orders[(size - 1).clamp(min=0)].unsqueeze(1), 0)
-    weights = weights - torch.where(present.bool(), 0, orders[size.clamp(max=players - 1)].unsqueeze(1))
-    values = _values(model, x, present.bool(), player, baseline, outputs, chunk)
-    return _spread(torch.einsum("sp,snk->nkp", weights, values), player)
+    weights = torch.where(joined, orders[(size - 1).clamp(min=0)].unsqueeze(1), 0)
+    weights = weights - torch.where(joined, 0, orders[size.clamp(max=players - 1)].unsqueeze(1))
+    sample, coalition = torch.arange(len(x), device=x.device).repeat(2**players), coalitions.repeat_interleave(len(x))
+    values = _values(model, x, baseline, sample, coalition, present, player, outputs, chunk)
+    return _spread(torch.einsum("sp,snk->nkp", weights, values.unflatten(0, (-1, len(x)))), player)
 
 
 def sampled(
@@ -55,11 +63,11 @@ def sampled(
     baseline: float | Float[Tensor, "*#n #d"] = 0.0,
     groups: Int[Tensor, " *d"] | None = None,
     outputs: Outputs = None,
-    chunk: int = 4096,
+    chunk: int | None = None,
 ) -> Float[Tensor, "n k *d"]:
     """The mean over random orders, the same for all samples; 25 of them in maess, 4.1.
 
-    Whatever the number of orders, the values add up to f(x) - f(baseline).
+    Whatever the number of orders, the values add up to f(x) - f(baseline).  Inputs at the baseline cost nothing.
     generator: of the orders, on the CPU.  The other arguments as in `exact`.
     """
     checked(model, x)
@@ -67,15 +75,22 @@ def sampled(
         raise ValueError(f"permutations={permutations} must be at least 1.")
     player = _player(x, groups)
     players = int(player.max()) + 1
-    steps = torch.arange(players + 1, device=x.device).unsqueeze(1)
+    differs = (x != torch.as_tensor(baseline, dtype=x.dtype, device=x.device)).flatten(1).to(x.dtype)
+    moves = x.new_zeros(len(x), players).index_add_(1, player.flatten(), differs) > 0
 
     def earned(order: Tensor) -> Tensor:
-        present = order.argsort() < steps  # step t holds the first t players of the order
-        added = _values(model, x, present, player, baseline, outputs, chunk).diff(dim=0)
-        return torch.empty_like(added).index_copy_(0, order, added)
+        # step t adds the t-th player; one whose inputs are at the baseline anyway changes nothing and earns nothing
+        joins = torch.cat([moves.new_ones(len(x), 1), moves[:, order]], 1)
+        sample, step = joins.nonzero(as_tuple=True)
+        rank = order.argsort()
+        values = _values(model, x, baseline, sample, step, lambda t: rank < t.unsqueeze(1), player, outputs, chunk)
+        same = sample[1:] == sample[:-1]
+        found = values.new_zeros(len(x), players, values.shape[1])
+        found[sample[1:][same], order[step[1:][same] - 1]] = values.diff(dim=0)[same]
+        return found
 
     total: Any = sum(earned(torch.randperm(players, generator=generator).to(x.device)) for _ in range(permutations))
-    return _spread((total / permutations).permute(1, 2, 0), player)
+    return _spread((total / permutations).mT, player)
 
 
 def patches(shape: tuple[int, ...], size: int) -> Int[Tensor, "..."]:
@@ -104,21 +119,24 @@ def _player(x: Tensor, groups: Tensor | None) -> Int[Tensor, " *d"]:
 def _values(
     model: nn.Module,
     x: Tensor,
-    present: Bool[Tensor, "s p"],
-    player: Int[Tensor, " *d"],
     baseline: float | Tensor,
+    sample: Int[Tensor, " rows"],
+    coalition: Int[Tensor, " rows"],
+    present: Callable[[Tensor], Tensor],
+    player: Int[Tensor, " *d"],
     outputs: Outputs,
-    chunk: int,
-) -> Float[Tensor, "s n k"]:
-    """The explained outputs where only the present players' inputs are there."""
+    chunk: int | None,
+) -> Float[Tensor, "rows k"]:
+    """The explained outputs of samples of which only the inputs of the players that are present are there."""
+    chunk = at_a_time(x) if chunk is None else chunk
     if chunk < 1:
         raise ValueError(f"chunk={chunk} must be at least 1 row.")
     absent = torch.as_tensor(baseline, dtype=x.dtype, device=x.device).expand_as(x)
     found = []
     with torch.no_grad():
-        for some in present.split(max(1, chunk // len(x))):
-            out = model(torch.where(some[:, player].unsqueeze(1), x, absent).flatten(0, 1))
-            found.append((out @ readout(out, outputs).mT).unflatten(0, (len(some), len(x))))
+        for some, its in zip(sample.split(chunk), coalition.split(chunk), strict=True):
+            out = model(torch.where(present(its)[:, player], x[some], absent[some]))
+            found.append(out @ readout(out, outputs).mT)
     return torch.cat(found)
 
 

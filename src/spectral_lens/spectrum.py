@@ -5,14 +5,13 @@ forward pass and R^T u one forward product.  That is enough for its largest sing
 with an error estimate.  All samples of a batch are worked on together.
 """
 
-import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.func import linearize, vjp
+from torch.func import vjp
 
 from spectral_lens.quality import inverted
 
@@ -42,12 +41,10 @@ def products(function: Callable[[Tensor], Tensor], at: Float[Tensor, "n *d"], *,
     they are divided, cost one forward product.  share: as in `quality.redistribution`.
     """
     with torch.no_grad():
-        with warnings.catch_warnings():  # torch warns of what it does itself here
-            warnings.filterwarnings("ignore", "Attempted to insert a get_attr Node")
-            warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", DeprecationWarning)
-            out, push = linearize(function, at)
-        _, pull = vjp(function, at)  # type: ignore[misc]
-        inverse, kept = inverted(push(torch.ones_like(at)), share=share)
+        out, pull = vjp(function, at)  # type: ignore[misc]
+        # the pull-back is linear, so its own pull-back is the push-forward
+        _, push = vjp(lambda z: pull(z)[0], torch.zeros_like(out))  # type: ignore[misc]
+        inverse, kept = inverted(push(torch.ones_like(at))[0], share=share)
 
     def apply(z: Tensor) -> Tensor:
         with torch.no_grad():
@@ -55,7 +52,7 @@ def products(function: Callable[[Tensor], Tensor], at: Float[Tensor, "n *d"], *,
 
     def adjoint(u: Tensor) -> Tensor:
         with torch.no_grad():
-            return push(u.view_as(at)) * inverse
+            return push(u.view_as(at))[0] * inverse
 
     return Products(apply, adjoint, kept)
 
