@@ -1,0 +1,125 @@
+"""Figures of explanations: what they show against the numbers, and the page on which a reader chooses."""
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from spectral_lens.figures import explanations
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)  # the same numbers in any order of the tests
+
+
+def pictures(figure):
+    return [[image.get_array() for image in axis.images] for axis in figure.axes]
+
+
+def test_each_row_of_heat_maps_has_one_scale_and_zero_in_its_middle():
+    rows = {"a": torch.randn(3, 4, 5), "b": 10 * torch.randn(3, 4, 5)}
+    figure = explanations.heat_maps(rows, ["x", "y", "z"])
+    for axes, maps in zip((figure.axes[:3], figure.axes[3:]), rows.values(), strict=True):
+        for axis, values in zip(axes, maps, strict=True):
+            (image,) = axis.images
+            assert image.get_clim() == pytest.approx((-float(maps.abs().max()), float(maps.abs().max())))
+            np.testing.assert_array_equal(image.get_array(), values)
+
+
+def test_each_heat_map_may_have_its_own_scale():
+    maps = torch.stack([torch.ones(2, 3), 7 * torch.ones(2, 3)])
+    figure = explanations.heat_maps({"a": maps}, ["x", "y"], each=True)
+    assert [axis.images[0].get_clim()[1] for axis in figure.axes] == [1, 7]
+
+
+def test_an_empty_heat_map_is_white():
+    (axis,) = explanations.heat_maps({"a": torch.zeros(1, 2, 3)}, ["x"]).axes
+    assert axis.images[0].get_clim() == (-1, 1)
+
+
+def test_channels_of_heat_maps_are_added_and_images_come_first():
+    maps, images = torch.randn(2, 3, 4, 5), torch.rand(2, 3, 4, 5)
+    figure = explanations.heat_maps({"a": maps}, ["x", "y"], images=images)
+    shown = pictures(figure)
+    np.testing.assert_array_equal(shown[0][0], images[0].permute(1, 2, 0))
+    torch.testing.assert_close(torch.as_tensor(shown[3][0]), maps[1].sum(0))
+
+
+def test_spectra_are_relative_to_the_largest():
+    values = torch.tensor([[4.0, 2.0, 1.0], [8.0, 4.0, 4.0], [2.0, 1.0, 0.0]])
+    (axis,) = explanations.spectra({"a": values}).axes
+    np.testing.assert_allclose(axis.lines[0].get_ydata(), [1, 0.5, 0.25])
+
+
+def test_medians_have_the_same_interval_each_time_and_it_holds_the_median():
+    values = torch.rand(40, 3)
+    once, again = (explanations.medians([0, 1, 2], {"m": {"a": values}}, xlabel="x", columns=1) for _ in range(2))
+    for figure in (once, again):
+        np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), np.median(values.numpy(), axis=0))
+    one, two = (figure.axes[0].collections[0].get_paths()[0].vertices for figure in (once, again))
+    np.testing.assert_array_equal(one, two)
+    low, high = one[:, 1].min(), one[:, 1].max()
+    assert low <= float(values.median(0).values.min()) <= float(values.median(0).values.max()) <= high
+
+
+def test_an_axis_over_decades_shows_zero_too():
+    figure = explanations.medians([0, 0.01, 0.1, 1, 10], {"m": {"a": torch.rand(9, 5)}}, xlabel="x", columns=1)
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["0", "0.01", "0.1", "1", "10"]
+
+
+@pytest.mark.parametrize(
+    ("scale", "shown"), [(torch.tensor([1.0, 2.0, 9.0]), "5"), (10.0 ** torch.arange(-6, 3, 4), "")]
+)
+def test_a_logarithmic_panel_has_plain_numbers_where_it_has_few_decades(scale, shown):
+    values = scale.expand(7, 3)
+    figure = explanations.medians([0, 1, 2], {"m": {"a": values}}, xlabel="x", logy=["m"], columns=1)
+    assert figure.axes[0].get_yscale() == "log"
+    texts = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert (shown in texts) if shown else all("mathdefault" in text for text in texts)
+
+
+def test_levels_are_lines_at_their_median():
+    level = {"m": {"plain": torch.tensor([1.0, 2.0, 9.0])}}
+    figure = explanations.medians([0, 1], {"m": {"a": torch.rand(5, 2)}}, xlabel="x", levels=level, columns=1)
+    assert set(figure.axes[0].lines[-1].get_ydata()) == {2.0}
+
+
+def test_agreement_writes_each_number():
+    table = torch.tensor([[1.0, -0.25], [-0.25, 1.0]])
+    figure = explanations.agreement({"t": table}, ["a", "b"])
+    assert [text.get_text() for text in figure.axes[0].texts] == ["1.00", "-0.25", "-0.25", "1.00"]
+
+
+def chosen():
+    maps = {"whole": torch.tensor([[2.0, 0.0], [-2.0, 1.0]]), "term <1>": torch.zeros(2, 2)}
+    rows = {(image, amount): maps for image in ("three", "five") for amount in ("0", "1")}
+    images = {"three": torch.zeros(1, 2, 2), "five": torch.rand(3, 2, 2)}
+    return explanations.chooser(rows, names=("image", "γ"), images=images, identifier="one")._repr_html_()
+
+
+def test_a_chooser_shows_one_row_and_hides_the_others():
+    rows = re.findall(r'<div data-first="(\w+)" data-second="(\w+)"( hidden)?>', chosen())
+    assert rows == [("three", "0", ""), ("three", "1", " hidden"), ("five", "0", " hidden"), ("five", "1", " hidden")]
+    assert re.findall(r"<option>(\w+)</option>", chosen()) == ["three", "five", "0", "1"]
+
+
+def test_the_maps_of_a_chooser_are_red_for_and_blue_against():
+    data = re.findall(r"base64,([^\"]+)\"", chosen())[1]
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")).astype(int)
+    (r, _, b), (r2, _, b2) = picture[0, 0], picture[1, 0]
+    assert r > b + 50
+    assert b2 > r2 + 50
+    assert picture[0, 1].min() > 240  # zero is white
+
+
+def test_a_chooser_fetches_nothing_and_escapes_its_texts():
+    page = chosen()
+    assert "http" not in page
+    assert "term &lt;1&gt;" in page
+    assert "<1>" not in page
+    assert len(repr(explanations.Chooser(page))) < 40
