@@ -22,6 +22,11 @@ def assert_close(found, expected, tolerance=1e-12):
 # ---- the matrix
 
 
+def test_sensitivity_of_many_entries_in_single_precision():
+    R = torch.randn(1, 10, 2_000_000, dtype=torch.float32)
+    torch.testing.assert_close(sensitivity(R).double(), sensitivity(R.double()), rtol=1e-4, atol=0)
+
+
 def test_columns_sum_to_one():
     R, kept = redistribution(torch.randn(3, 4, 2, 5))
     assert R.shape == (3, 4, 10)
