@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from torch.func import vjp, vmap
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from spectral_lens.convolutions import Swift
 from spectral_lens.memory import fitting
 
 Outputs = Sequence[int] | Tensor | None
 
 _ALIVE = 5  # tensors as large as the largest activation that a pulled-back output needs at a time
-_SWIFT = 64_000_000  # bytes at a time, beyond which a CPU waits for its memory
+_CACHED = 64_000_000  # bytes at a time, beyond which a CPU waits for its memory
 
 
 def pullback(
@@ -41,18 +42,23 @@ def pullback(
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk={chunk} must be at least 1 output at a time.")
     with torch.no_grad():  # no graph outside the transform: nobody asks for the derivative by the weights
-        with _Largest() as largest:
+        with Swift(), _Largest() as largest:
             out, back = vjp(function, at)  # type: ignore[misc]  # two, as there is no auxiliary output
         rows = readout(out, outputs)
         result = len(rows) * at.numel() * at.element_size()
         each = _ALIVE * largest.bytes
         size = fitting(chunk, pieces=len(rows), each=each, result=result, samples=len(at), device=at.device)
         if chunk is None and at.device.type == "cpu":
-            size = max(1, min(size, _SWIFT // each))
+            size = max(1, min(size, _CACHED // each))
         found = at.new_empty(len(rows), *at.shape)
         for some, part in zip(rows.split(size), found.split(size), strict=True):
-            part.copy_(vmap(lambda row: back(row.expand_as(out)))(some)[0])
+            part.copy_(_together(lambda row: back(row.expand_as(out))[0], some))
     return found.movedim(0, 1)
+
+
+def _together(one: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    """The function of each row, of a single one without the batch's overhead."""
+    return vmap(one)(rows) if len(rows) > 1 else one(rows[0]).unsqueeze(0)
 
 
 def readout(out: Tensor, outputs: Outputs) -> Float[Tensor, "k m"]:

@@ -184,8 +184,9 @@ def _positive(name: str, amount: float) -> float:
 
 def _passing(z: Tensor, zt: Tensor, denominator: Tensor | None = None) -> Tensor:
     """The value z with the derivative of zt, times the fixed z / denominator (zero where that is zero)."""
-    denominator = zt if denominator is None else denominator
-    ratio = torch.where(denominator == 0, 0, z / torch.where(denominator == 0, 1, denominator)).detach()
+    with torch.no_grad():
+        denominator = zt if denominator is None else denominator
+        ratio = torch.where(denominator == 0, 0, z / denominator)
     passed = ratio * zt
     return passed + (z - passed).detach()
 

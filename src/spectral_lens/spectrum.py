@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.func import vjp
 
+from spectral_lens.convolutions import Swift
 from spectral_lens.quality import inverted
 
 
@@ -41,7 +42,8 @@ def products(function: Callable[[Tensor], Tensor], at: Float[Tensor, "n *d"], *,
     they are divided, cost one forward product.  share: as in `quality.redistribution`.
     """
     with torch.no_grad():
-        out, pull = vjp(function, at)  # type: ignore[misc]
+        with Swift():
+            out, pull = vjp(function, at)  # type: ignore[misc]
         # the pull-back is linear, so its own pull-back is the push-forward
         _, push = vjp(lambda z: pull(z)[0], torch.zeros_like(out))  # type: ignore[misc]
         inverse, kept = inverted(push(torch.ones_like(at))[0], share=share)
