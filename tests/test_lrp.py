@@ -1,10 +1,13 @@
 """Layer-wise relevance propagation against matrices written out, and against zennit."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 from torch.func import jacrev
 
+from spectral_lens import convolutions
 from spectral_lens import lrp as rules_of
 from spectral_lens.datasets import vision
 from spectral_lens.layers import fold, spectralize
@@ -153,6 +156,39 @@ def test_chunks_and_selections(chunk):
     assert_close(
         lrp(model, x, rules=gamma(0.2), outputs=maps, chunk=chunk), torch.einsum("ko,no...->nk...", maps, whole)
     )
+
+
+# ---- would these tests see an error?
+
+LAYER, PASSING, TRANSPOSED = rules_of._layer, rules_of._passing, convolutions._Transposed.forward
+PLANTED = {
+    "the sign of gamma": ("_raised", lambda v, amount: None if v is None else v - amount * v.clamp(min=0)),
+    "gamma for the other sign": ("_raised", lambda v, amount: None if v is None else v + amount * v.clamp(max=0)),
+    "a bias forgotten": ("_layer", lambda layer, rule, a, f: LAYER(layer, replace(rule, bias=False), a, f)),
+    "a bias too much": ("_layer", lambda layer, rule, a, f: LAYER(layer, replace(rule, bias=True), a, f)),
+    "denominators swapped": ("_passing", lambda z, zt, denominator=None: PASSING(z, zt, z)),
+    "no denominator": ("_passing", lambda z, zt, denominator=None: zt + (z - zt).detach()),
+    "pooling swapped": ("_averaged", lambda layer, a: layer(a)),
+    "kernels turned once too often": ("forward", staticmethod(lambda y, w, *form: TRANSPOSED(y, w.flip(2, 3), *form))),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_error_is_seen(monkeypatch, name):
+    where, wrong = PLANTED[name]
+    monkeypatch.setattr(convolutions._Transposed if where == "forward" else rules_of, where, wrong)
+    with pytest.raises(AssertionError):
+        compare_all()
+
+
+def compare_all():
+    for rule in SOME:
+        test_a_rule_is_its_formula(cnn, rule)
+    test_a_composite(cnn, box(-0.2, 1.3), "average")
+
+
+def test_without_one_there_is_nothing_to_see():
+    compare_all()
 
 
 # ---- what relevance must be
