@@ -52,7 +52,11 @@ def test_sizes_and_defaults():
     [
         ({"inputs": ("a",)}, "1 names for 30 inputs"),
         ({"y": torch.zeros(12, dtype=torch.int64)}, "shapes"),
-        ({"y": torch.zeros(13)}, "int64"),
+        ({"y": torch.zeros(13)}, "needs `quantity`"),
+        ({"y": torch.zeros(13), "quantity": "length, m", "labels": ("a",)}, "needs both"),
+        ({"quantity": "length, m"}, "needs `quantity`"),
+        ({"y": torch.zeros(13, dtype=torch.int32)}, "int64 or floating"),
+        ({"y": torch.full((13,), torch.nan), "quantity": "length, m"}, "y holds NaN"),
         ({"x": torch.zeros(13, 30, dtype=torch.int32)}, "floating"),
         ({"x": torch.zeros(13)}, "shapes"),
         ({"x": torch.zeros(0, 30), "y": torch.zeros(0, dtype=torch.int64)}, "empty"),
@@ -63,6 +67,17 @@ def test_sizes_and_defaults():
 def test_parts_that_do_not_fit_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         make(**changes)
+
+
+def test_a_quantity_takes_the_place_of_classes():
+    data = make(y=torch.linspace(-1, 1, 13), quantity="length, m")
+    assert (data.classes, data.labels, data.quantity) == (0, (), "length, m")
+    assert "30 inputs, length, m" in repr(data)
+    assert data.to(dtype=torch.float64).y.dtype == torch.float64
+    first, second = data.split(0.5)
+    assert torch.cat([first.y, second.y]).sort().values.tolist() == data.y.tolist()
+    with pytest.raises(ValueError, match="no classes to select"):
+        data.select([0])
 
 
 def test_wrong_number_of_runs_is_refused():

@@ -29,15 +29,15 @@ def fingerprint(*arrays: Tensor | np.ndarray) -> str:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DataSet:
-    """Samples and their classes, with what a reader needs to judge them. Methods return new sets.
+    """Samples and their classes, or a quantity, with what a reader needs to judge them. Methods return new sets.
 
     `sha256` belongs to the arrays that the set was made from; `provenance` says what was done with them since.
-    Raises ValueError where the parts do not fit together, or where x holds a number that is not finite.
+    Raises ValueError where the parts do not fit together, or where a number is not finite.
     """
 
     name: str  # "mnist (train)"
     x: Tensor  # (n, *d), or (r, n, *d) where every run has data of its own; floating
-    y: Tensor  # (n,) or (r, n); int64 classes 0 ... k - 1
+    y: Tensor  # (n,) or (r, n); int64 classes 0 ... k - 1, or the floating values of a quantity
     inputs: tuple[str, ...]  # names of the prod(d) inputs
     unit: str  # unit of the inputs: "grey value, 0 to 1"
     edition: str  # "complete", "sample", "generated"
@@ -46,11 +46,17 @@ class DataSet:
     runs: int | None = None  # r, None where all runs share the data
     truth: Mapping[str, Tensor] = field(default_factory=dict)  # known by construction: distance (r, d), p (d,)
     labels: tuple[str, ...] = ()  # names of the k classes; by default "0" ... up to the largest class in y
+    quantity: str = ""  # what y measures, with its unit: "[Fe/H], dex"; empty where y are classes
 
     def __post_init__(self) -> None:
         lead = 1 if self.runs is None else 2
-        if not self.x.is_floating_point() or self.y.dtype != torch.int64:
-            raise ValueError(f"{self.name}: x must be floating and y int64, found {self.x.dtype} and {self.y.dtype}.")
+        measured = self.y.is_floating_point()
+        if not self.x.is_floating_point() or not (measured or self.y.dtype == torch.int64):
+            raise ValueError(
+                f"{self.name}: x must be floating, y int64 or floating; found {self.x.dtype} and {self.y.dtype}."
+            )
+        if measured != bool(self.quantity) or (measured and self.labels):
+            raise ValueError(f"{self.name}: a floating y needs `quantity`, classes need `labels`, none needs both.")
         if self.x.ndim <= lead or self.x.shape[:lead] != self.y.shape or 0 in self.x.shape:
             form = "(n, *d) and (n,)" if self.runs is None else "(r, n, *d) and (r, n)"
             raise ValueError(
@@ -64,13 +70,15 @@ class DataSet:
         if len(self.inputs) != self.dim:
             raise ValueError(f"{self.name}: {len(self.inputs)} names for {self.dim} inputs.")
         # The extremes carry every NaN and infinity: one pass, no array as large as x beside it.
-        if not torch.stack(torch.aminmax(self.x)).isfinite().all():
-            raise ValueError(f"{self.name}: x holds NaN or infinite values: remove or replace them first.")
-        lowest, highest = (int(end) for end in torch.aminmax(self.y))
-        names = tuple(self.labels) or tuple(str(k) for k in range(highest + 1))
-        if lowest < 0 or highest >= len(names):
-            raise ValueError(f"{self.name}: classes must be 0 ... {len(names) - 1}, found {lowest} ... {highest}.")
-        object.__setattr__(self, "labels", names)
+        for what, values in (("x", self.x), ("y", self.y)):
+            if not torch.stack(torch.aminmax(values)).isfinite().all():
+                raise ValueError(f"{self.name}: {what} holds NaN or infinite values: remove or replace them first.")
+        if not measured:
+            lowest, highest = (int(end) for end in torch.aminmax(self.y))
+            names = tuple(self.labels) or tuple(str(k) for k in range(highest + 1))
+            if lowest < 0 or highest >= len(names):
+                raise ValueError(f"{self.name}: classes must be 0 ... {len(names) - 1}, found {lowest} ... {highest}.")
+            object.__setattr__(self, "labels", names)
         object.__setattr__(self, "truth", MappingProxyType(dict(self.truth)))
 
     @property
@@ -85,16 +93,17 @@ class DataSet:
 
     @property
     def classes(self) -> int:
-        """k, the number of classes, also where a small part of the set lacks one."""
+        """k, the number of classes, also where a small part of the set lacks one; 0 where y is a quantity."""
         return len(self.labels)
 
     def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> "DataSet":
-        """The set on that device, x and truth in that floating dtype; y stays int64."""
+        """The set on that device, x, truth and a quantity y in that floating dtype; classes stay int64."""
         if dtype is not None and not dtype.is_floating_point:
             raise ValueError(f"{dtype} is no floating type: x would lose its values.")
         place = None if device is None else devices.resolve(device)
         truth = {key: value.to(device=place, dtype=dtype) for key, value in self.truth.items()}
-        return replace(self, x=self.x.to(device=place, dtype=dtype), y=self.y.to(device=place), truth=truth)
+        y = self.y.to(device=place, dtype=dtype if self.quantity else None)
+        return replace(self, x=self.x.to(device=place, dtype=dtype), y=y, truth=truth)
 
     def flat(self) -> "DataSet":
         """The same samples with their inputs in one axis: x is (n, d) or (r, n, d)."""
@@ -135,6 +144,8 @@ class DataSet:
 
         Raises ValueError for a class that is not there, or where the runs hold different numbers of such samples.
         """
+        if self.quantity:
+            raise ValueError(f"{self.name}: y is {self.quantity}, there are no classes to select.")
         there = torch.unique(self.y).tolist()
         if not classes or len(set(classes)) < len(classes) or not set(classes) <= set(there):
             raise ValueError(
@@ -164,7 +175,7 @@ class DataSet:
         return replace(self, provenance=f"{self.provenance}; {what}", **changes)
 
     def __repr__(self) -> str:
-        size = f"{self.samples} samples, {self.dim} inputs, {self.classes} classes"
+        size = f"{self.samples} samples, {self.dim} inputs, {self.quantity or f'{self.classes} classes'}"
         runs = "" if self.runs is None else f"{self.runs} runs of "
         return f"{self.name}: {runs}{size} ({self.edition}, SHA-256 {self.sha256[:8]}). {self.provenance}."
 
