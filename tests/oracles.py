@@ -66,7 +66,8 @@ def data_set(x, y, *, runs=None, labels=(), name="toy", sha256="0" * 64):
     """A data set of these arrays, with plain names."""
     dim = int(np.prod(x.shape[1 if runs is None else 2 :]))
     names = tuple(f"x{i}" for i in range(dim))
-    return DataSet(name, x, y, names, "1", "generated", sha256, "made in a test", runs=runs, labels=labels)
+    more = {"runs": runs, "labels": labels, "quantity": "a quantity, m" if y.is_floating_point() else ""}
+    return DataSet(name, x, y, names, "1", "generated", sha256, "made in a test", **more)
 
 
 def toy(samples, shape, classes=2, *, seed=0, runs=None, dtype=torch.float64):
@@ -76,6 +77,12 @@ def toy(samples, shape, classes=2, *, seed=0, runs=None, dtype=torch.float64):
     y = torch.arange(samples).expand(lead).contiguous() % classes
     x = torch.randn(*lead, *shape, generator=generator, dtype=dtype)
     return data_set(x + 0.5 * y.view(*lead, *[1] * len(shape)), y, runs=runs)
+
+
+def measured(samples, shape, *, seed=0, runs=None, dtype=torch.float64):
+    """Gaussian inputs and a quantity that can be learned from them."""
+    data = toy(samples, shape, seed=seed, runs=runs, dtype=dtype)
+    return data_set(data.x, data.x.flatten(data.y.ndim).mean(-1).sin() + 0.3 * data.y, runs=runs)
 
 
 def streams(seed):
@@ -113,6 +120,9 @@ def initial(model, seed, *, redraw=True, dtype=torch.float64):
     return model
 
 
+LOSSES = {"mse": F.mse_loss, "mae": F.l1_loss}
+
+
 def train_alone(
     model,
     data,
@@ -127,9 +137,18 @@ def train_alone(
     masks=None,
     redraw=True,
     validation=None,
+    loss="cross_entropy",
+    falling=0.0,
     dtype=torch.float64,
 ):
     """One run as anybody would write it: torch.optim, the penalties by autograd, masked entries put back."""
+
+    def mean_loss(out, y):
+        return F.cross_entropy(out, y) if loss == "cross_entropy" else LOSSES[loss](out[:, 0], y)
+
+    def right(out, y):
+        return int((out.argmax(1) == y).sum()) if loss == "cross_entropy" else float("nan")
+
     model = initial(model, seed, redraw=redraw, dtype=dtype)
     generator = torch.Generator().manual_seed(streams(seed)[1])
     for parent in list(model.modules()):
@@ -143,32 +162,35 @@ def train_alone(
     history = {"loss": [], "accuracy": []}
     if validation is not None:
         history |= {"validation_loss": [], "validation_accuracy": []}
-    for _ in range(epochs):
+    for epoch in range(epochs):
         model.train()
         order = torch.randperm(n, generator=generator)
         total, hits = 0.0, 0
         for first in range(0, n, batch):
             rows = order[first : first + batch]
+            if falling:
+                passed = epoch + first / n
+                step.param_groups[0]["lr"] = rate * min(1, (1 - passed / epochs) / falling)
             out = model(x[rows])
-            loss = F.cross_entropy(out, y[rows])
+            value = mean_loss(out, y[rows])
             penalty = sum(factor * parameters[name].abs().sum() for name, factor in (l1 or {}).items())
             penalty = penalty + sum(factor * (parameters[name] ** 2).sum() for name, factor in (l2 or {}).items())
             step.zero_grad()
-            (loss + penalty).backward()
+            (value + penalty).backward()
             step.step()
             with torch.no_grad():
                 for name, mask in (masks or {}).items():
                     parameters[name][~mask] = start[name][~mask]
-            total += float(loss.detach()) * len(rows)
-            hits += int((out.argmax(1) == y[rows]).sum())
+            total += float(value.detach()) * len(rows)
+            hits += right(out, y[rows])
         history["loss"].append(total / n)
         history["accuracy"].append(hits / n)
         if validation is not None:
             model.eval()
             with torch.no_grad():
                 out = model(validation.x.to(dtype))
-            history["validation_loss"].append(float(F.cross_entropy(out, validation.y)))
-            history["validation_accuracy"].append(float((out.argmax(1) == validation.y).double().mean()))
+            history["validation_loss"].append(float(mean_loss(out, validation.y)))
+            history["validation_accuracy"].append(right(out, validation.y) / validation.samples)
     return model.eval(), {name: torch.tensor(values, dtype=dtype) for name, values in history.items()}
 
 

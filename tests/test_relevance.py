@@ -23,7 +23,7 @@ from spectral_lens.relevance import (
     relevance,
     sparsity,
 )
-from spectral_lens.training import Trained, accuracy, fit
+from spectral_lens.training import Trained, accuracy, error, fit
 
 
 @pytest.fixture(autouse=True)
@@ -201,6 +201,19 @@ def test_accuracy_by_count_is_the_loop(trained, counts, chunk):
     expected = oracles.accuracy_by_count(models, data.x, data.y, order, every, torch.zeros(6))
     torch.testing.assert_close(found, expected, **TIGHT)
     assert len(set(expected.flatten().tolist())) > 1 or len(every) == 1
+
+
+def test_for_a_quantity_it_is_the_error():
+    data = oracles.measured(23, (6,))
+    options = {"epochs": 4, "batch": 8, "rate": 0.01, "loss": "mae", "dtype": torch.float64, "device": "cpu"}
+    trained = fit(mlp([6, 5, 1]), data, seeds=[2, 9], **options)
+    order = ranking(of_inputs(trained))
+    found = by_count(trained, data, order, counts=[6, 2], chunk=30)
+    torch.testing.assert_close(found[:, 0], error(trained, data), **TIGHT)
+    for r in range(2):
+        given = torch.zeros_like(data.x).index_copy(1, order[r, :2], data.x[:, order[r, :2]])
+        expected = (trained.run(r)(given)[:, 0] - data.y).abs().mean()
+        torch.testing.assert_close(found[r, 1], expected, **TIGHT)
 
 
 def test_all_inputs_give_the_full_accuracy(trained):

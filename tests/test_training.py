@@ -11,11 +11,11 @@ from torch import nn
 from torch.nn import functional as F
 
 import oracles
-from oracles import toy, train_alone
+from oracles import measured, toy, train_alone
 from spectral_lens import losses, networks, training
 from spectral_lens.layers import SpectralConv2d, SpectralLinear
 from spectral_lens.networks import mlp
-from spectral_lens.training import accuracy, fit, predict
+from spectral_lens.training import accuracy, error, fit, predict, recalibrated
 
 
 @pytest.fixture(autouse=True)
@@ -123,6 +123,29 @@ EXPERIMENTS = {
     "batch larger than the set": (lambda: mlp([5, 4, 2]), {"data": toy(13, (5,)), "batch": 1000}),
     "frozen": (frozen, {"data": toy(20, (5,), 3), "batch": 9, "rate": 0.01, "l2": {"layer1.lam_in": 0.1}}),
     "present values": (lambda: mlp([5, 4, 2]), {"data": toy(21, (5,)), "batch": 4, "redraw": False}),
+    "a quantity, the rate falling": (
+        lambda: mlp([5, 6, 4, 1], activation="tanh", batch_norm=True),
+        {
+            "data": measured(23, (5,)),
+            "validation": measured(9, (5,), seed=4),
+            "batch": 8,
+            "rate": [0.01, 0.03, 0.1],
+            "falling": 0.6,
+            "loss": "mae",
+            "l1": {"layer1.lam_in": 0.01},
+        },
+    ),
+    "squares, the rate falling all the time": (
+        lambda: mlp([5, 4, 1]),
+        {
+            "data": measured(13, (5,), runs=3),
+            "batch": 20,
+            "optimizer": "sgd",
+            "falling": 1.0,
+            "loss": "mse",
+            "rate": 0.1,
+        },
+    ),
     "convolution": (
         convolutional,
         {
@@ -162,7 +185,7 @@ def test_each_run_is_an_ordinary_loop(experiment, name):
             torch.testing.assert_close(trained.state[key][r], value, **TIGHT)
         assert trained.history.keys() == history.keys()
         for key, value in history.items():
-            torch.testing.assert_close(trained.history[key][:, r], value, **TIGHT)
+            torch.testing.assert_close(trained.history[key][:, r], value, **TIGHT, equal_nan=True)
         x = own(options, r)["data"].x
         torch.testing.assert_close(trained.run(r)(x), alone(x), **TIGHT)
 
@@ -175,7 +198,7 @@ def test_each_run_equals_the_run_alone(experiment, name):
         for key, value in trained.state.items():
             torch.testing.assert_close(value[r], alone.state[key][0], **TIGHT)
         for key, value in trained.history.items():
-            torch.testing.assert_close(value[:, r], alone.history[key][:, 0], **TIGHT)
+            torch.testing.assert_close(value[:, r], alone.history[key][:, 0], **TIGHT, equal_nan=True)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -564,6 +587,9 @@ ERRORS = [
     ({"loss": "hinge"}, "hinge.*cross_entropy"),
     ({"loss": "mse"}, "mse.*int64"),
     ({"loss": "mae"}, "mae.*int64"),
+    ({"loss": "cross_entropy", "data": measured(20, (5,))}, "cross_entropy.*float64"),
+    ({"falling": -0.1}, "falling=-0.1"),
+    ({"falling": 1.1}, "falling=1.1"),
     ({"device": "gpu"}, "no device"),
     ({"rate": [0.1, 0.2]}, "rate has 2 values for 3 runs"),
     ({"rate": [0.1, 0.2, 0.3, 0.4]}, "rate has 4 values for 3 runs"),
@@ -657,6 +683,47 @@ def test_accuracy_counts_the_right_answers(experiment, name):
         right = [int(trained.run(r)(x[None]).argmax()) == int(y) for x, y in zip(data.x, data.y, strict=True)]
         assert found[r] == pytest.approx(sum(right) / len(right), abs=1e-12)
     assert 0 < found.mean() < 1
+
+
+def test_the_error_is_in_the_quantitys_unit(experiment):
+    _, options, trained = experiment("a quantity, the rate falling")
+    data = options["data"]
+    found = error(trained, data)
+    for r in range(3):
+        each = [abs(trained.run(r)(x[None]).item() - y.item()) for x, y in zip(data.x, data.y, strict=True)]
+        assert found[r] == pytest.approx(sum(each) / len(each), abs=1e-12)
+    with pytest.raises(ValueError, match="classes: ask for the accuracy"):
+        error(trained, toy(9, (5,)))
+
+
+@pytest.mark.parametrize("name", ["everything", "convolution", "plain"])
+def test_recalibrated_statistics_are_those_of_all_the_data(experiment, name):
+    _, options, trained = experiment(name)
+    data = options["data"]
+    found = recalibrated(trained, data)
+    for r in range(3):
+        model = trained.run(r)  # after all data as one batch with the whole weight, the averages are what they saw
+        for layer in model.modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                layer.train().momentum = 1.0
+        x = data.run(r).x
+        model(x)
+        torch.testing.assert_close(found.run(r)(x), model.eval()(x), **TIGHT)
+        for key, value in found.state.items():
+            if "running" not in key and "tracked" not in key:
+                assert torch.equal(value, trained.state[key])
+    changed = [key for key, value in found.state.items() if not torch.equal(value, trained.state[key])]
+    assert all("norm" in key for key in changed)
+    assert bool(changed) == (name != "plain")
+
+
+def test_a_falling_rate_is_another_experiment_for_a_checkpoint(tmp_path):
+    path, call = tmp_path / "run.npz", {"data": toy(20, (5,), 3), "seeds": SEEDS, "device": "cpu"}
+    fit(mlp([5, 6, 3]), epochs=2, falling=0.5, checkpoint=path, **call)
+    with pytest.raises(ValueError, match=r"another experiment.*epochs"):
+        fit(mlp([5, 6, 3]), epochs=4, falling=0.5, checkpoint=path, **call)
+    with pytest.raises(ValueError, match=r"another experiment.*falling"):
+        fit(mlp([5, 6, 3]), epochs=4, checkpoint=path, **call)
 
 
 def test_a_run_is_an_ordinary_module(experiment):

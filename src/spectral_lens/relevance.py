@@ -82,7 +82,8 @@ def by_count(
 ) -> Float[Tensor, "r counts"]:
     """Accuracy of every run when it is given only the first k inputs of `order`, for every k in `counts`.
 
-    The other inputs are set to `fill` (zero in chicchi, 2.3; or, say, each input's mean); nothing is retrained.
+    Where y is a quantity, the mean absolute error in its place.  The other inputs are set to `fill` (zero in
+    chicchi, 2.3; or, say, each input's mean); nothing is retrained.
 
     order: a ranking for each run, (r, d), or one for all, (d,).  counts: 0 to d, by default 1 ... d.
     chunk: rows (samples x counts) evaluated at a time by each run; lower it where the memory is too small.
@@ -110,7 +111,8 @@ def by_count(
         masked = torch.where(kept.unsqueeze(2), x.unsqueeze(1), torch.as_tensor(fill).to(x))  # (r, counts, n, d)
         masked = masked.flatten(1, 2).unflatten(-1, sample)
         out = training.predict(trained, masked, per_run=True).unflatten(1, (len(part), -1))
-        found.append((out.argmax(-1) == y.unsqueeze(1)).to(reference.dtype).mean(-1))
+        each = (out.squeeze(-1) - y.unsqueeze(1)).abs() if data.quantity else out.argmax(-1) == y.unsqueeze(1)
+        found.append(each.to(reference.dtype).mean(-1))
     return torch.cat(found, 1)
 
 

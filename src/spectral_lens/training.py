@@ -8,7 +8,7 @@ import copy
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +70,7 @@ def fit(
     batch: int = 500,
     optimizer: str = "adam",
     rate: PerRun = 1e-3,
+    falling: float = 0.0,
     loss: str = "cross_entropy",
     l1: Mapping[str, PerRun] | None = None,
     l2: Mapping[str, PerRun] | None = None,
@@ -89,7 +90,8 @@ def fit(
     parameters (sums, as in Keras).  `rate`, `l1` and `l2` take one number, or one per run.
 
     data: one set for all runs, or one for each (`data.runs`).  seeds: one run each; the seed alone decides the run's
-    initial values, order of samples and dropout.  redraw: start from fresh initial values, otherwise from the model's
+    initial values, order of samples and dropout.  falling: the share of the epochs, at the end, over which the rate
+    falls to zero, in a straight line.  redraw: start from fresh initial values, otherwise from the model's
     present ones.  start: tensors by name, (r, ...) each, that take their place, such as another training's state.
     optimizer: "adam", "adamax" or "sgd" with torch's defaults.  loss: "cross_entropy", "mse" or "mae".
     Trained are the parameters with `requires_grad`; where `masks[name]` is False (boolean, of the parameter's shape,
@@ -102,7 +104,7 @@ def fit(
     """
     device, seeds = resolve(device), tuple(int(seed) for seed in seeds)
     model = copy.deepcopy(model).to("cpu", dtype).train()  # initial values are drawn on the CPU, the same everywhere
-    _check(seeds, epochs, batch, every, optimizer, loss)
+    _check(seeds, epochs, batch, every, falling, optimizer, loss)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError("nothing to train: every parameter of the model is frozen.")
     if data.samples % batch == 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
@@ -114,7 +116,9 @@ def fit(
     data, validation = data.to(device, dtype), None if validation is None else validation.to(device, dtype)
     stack = Stack(model, [_streams(seed)[0] for seed in seeds], redraw=redraw, start=start, device=device)
     model.to(device)
-    update, slots = OPTIMIZERS[optimizer](stack.theta, stack.per_run(rate, "rate"))
+    full = stack.per_run(rate, "rate")
+    present = full.clone()  # one place, so that a captured step reads what stands in it
+    update, slots = OPTIMIZERS[optimizer](stack.theta, present)
     coefficients = stack.coefficients(l1, "l1"), stack.coefficients(l2, "l2")
     held = stack.held(masks)
     generators = [torch.Generator(device).manual_seed(_streams(seed)[1]) for seed in seeds]
@@ -160,7 +164,7 @@ def fit(
         "dtype": str(dtype), "trained": stack.names, "shapes": stack.shapes, "model": repr(model),
         "validation": None if validation is None else [validation.name, validation.sha256, validation.provenance],
         "start": None if redraw and start is None else fingerprint(stack.theta, *stack.fixed.values()),
-    }  # fmt: skip
+    } | ({"falling": falling, "epochs": epochs} if falling else {})  # fmt: skip
     path = None if checkpoint is None else Path(checkpoint)
     done = 0
     if path is not None and path.exists():
@@ -171,7 +175,10 @@ def fit(
     with tqdm(total=epochs, initial=done, unit="epoch", disable=_silent(progress)) as bar:
         for epoch in range(done, epochs):
             order = torch.stack([torch.randperm(data.samples, generator=g, device=device) for g in generators])
-            for rows in (order + offset).split(batch, 1):
+            for k, rows in enumerate(order.add_(offset).split(batch, 1)):
+                if falling:
+                    left = (epochs - epoch - k * batch / data.samples) / (falling * epochs)
+                    torch.mul(full, min(1.0, left), out=present)
                 (advance if rows.shape[1] == batch else step)(rows)
             for name, total in met.items():
                 history.setdefault(name, []).append((total / data.samples).cpu())
@@ -222,6 +229,34 @@ def accuracy(trained: Trained, data: DataSet) -> Float[Tensor, " r"]:
     """The share of samples that each run classifies correctly."""
     out = predict(trained, data.x, per_run=data.runs is not None)
     return hits(out, _targets(data, trained.runs).to(out.device)) / data.samples
+
+
+def error(trained: Trained, data: DataSet) -> Float[Tensor, " r"]:
+    """The mean absolute error of each run, in the unit of the quantity that y measures."""
+    if not data.quantity:
+        raise ValueError(f"{data.name} has classes: ask for the accuracy.")
+    out = predict(trained, data.x, per_run=data.runs is not None)
+    return LOSSES["mae"](out, _targets(data, trained.runs).to(out))
+
+
+@torch.no_grad()
+def recalibrated(trained: Trained, data: DataSet) -> Trained:
+    """The runs with the mean and variance of all the data in their batch normalisation, layer after layer.
+
+    Running averages lag behind layers that shrink until the end of a training.  Dropout is off.
+    """
+    runs = []
+    for r in range(trained.runs):
+        model = trained.run(r)
+        for layer in model.modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                layer.reset_running_stats()
+                layer.momentum = None  # the mean over all that it sees
+                layer.train()
+        model(data.run(r).x.to(next(model.parameters())))
+        runs.append(networks.tensors(model))
+    state = {name: torch.stack([each[name].detach() for each in runs]) for name in trained.state}
+    return replace(trained, state=state)
 
 
 def _targets(data: DataSet, runs: int) -> Tensor:
@@ -279,13 +314,17 @@ def _streams(seed: int) -> tuple[int, int]:
     return int(first), int(second)
 
 
-def _check(seeds: tuple[int, ...], epochs: int, batch: int, every: int, optimizer: str, loss: str) -> None:
+def _check(
+    seeds: tuple[int, ...], epochs: int, batch: int, every: int, falling: float, optimizer: str, loss: str
+) -> None:
     if not seeds:
         raise ValueError("no seeds, no runs: give at least one seed.")
     if len(set(seeds)) != len(seeds):
         raise ValueError(f"seeds={seeds} repeat themselves: equal seeds are equal runs.")
     if min(epochs, batch, every) < 1:
         raise ValueError(f"epochs={epochs}, batch={batch} and every={every} must be at least 1.")
+    if not 0 <= falling <= 1:
+        raise ValueError(f"falling={falling} must be a share of the epochs, between 0 and 1.")
     if optimizer not in OPTIMIZERS:
         raise ValueError(f"optimizer={optimizer!r} is unknown: use one of {', '.join(OPTIMIZERS)}.")
     if loss not in LOSSES:
