@@ -95,6 +95,7 @@ CHAINS = {
 }
 MODELS = {
     "dense": (lambda: mlp([5, 7, 4, 3], activation=["tanh", "relu"], spectral=2), (5,)),
+    "dense, bounded": (lambda: mlp([5, 4, 2], output="tanh"), (5,)),
     "dense, images": (lambda: mlp([6, 4, 3], batch_norm=True), (1, 2, 3)),
     "no bias": (lambda: nn.Sequential(nn.Linear(5, 4, bias=False), nn.GELU(), SpectralLinear(4, 3, bias=False)), (5,)),
     "sequences": (lambda: nn.Sequential(nn.Linear(5, 4), nn.ELU(), nn.Flatten(), SpectralLinear(8, 3)), (2, 5)),
@@ -201,6 +202,17 @@ def test_a_sequential_that_does_nothing():
     model = nn.Sequential(nn.Linear(4, 3), nn.Sequential(nn.Identity()))
     state, x = start(model), inputs(3, 2, 4)
     assert torch.equal(forward(model, state, x), forward(model[:1], state, x))
+
+
+def test_the_outputs_may_be_bounded():
+    assert list(dict(mlp([5, 4, 2], output="tanh").named_children())) == [
+        "flatten",
+        "layer1",
+        "relu1",
+        "layer2",
+        "tanh2",
+    ]
+    assert mlp([5, 4, 2], output="tanh")(100 * torch.randn(9, 5)).abs().max() <= 1
 
 
 def test_an_activation_may_stand_in_two_places():
@@ -367,6 +379,7 @@ def test_an_mlp_computes_what_its_weights_say():
         ([5], {}, "inputs and the outputs"),
         ([], {}, "inputs and the outputs"),
         ([5, 4, 3], {"activation": "sine"}, "sine"),
+        ([5, 4, 3], {"output": "sine"}, "sine"),
         ([5, 4, 3], {"activation": ["relu", "tanh"]}, "1 of"),
         ([5, 4, 4, 3], {"activation": ["relu"]}, "2 of"),
         ([5, 4, 3], {"spectral": 3}, "between 0 and the 2"),

@@ -30,6 +30,7 @@ def mlp(
     sizes: Sequence[int],
     *,
     activation: str | Sequence[str] = "relu",
+    output: str = "linear",
     spectral: int = 1,
     init: str = "chicchi",
     train: Collection[str] | None = None,
@@ -41,7 +42,7 @@ def mlp(
     """A dense network whose first `spectral` layers are spectral; layers are named layer1, layer2, ...
 
     sizes: nodes of every layer, inputs first; inputs of any shape are flattened.
-    activation: of every hidden layer, or one name for each of them ("tanh", "relu", "linear").
+    activation: of every hidden layer, or one name for each of them ("tanh", "relu", "linear"); output: of the last.
     init, train: of the spectral layers (see SpectralLinear); with init="giambagli" the layers behind the first start as
     that paper's, with lam_in = 1.  bias: of every layer.  glorot: plain layers start as Keras' do, not as torch's.
     batch_norm, dropout: after the first layer, as the authors of chicchi place them.
@@ -53,6 +54,8 @@ def mlp(
     names = [activation] * hidden if isinstance(activation, str) else list(activation)
     if len(names) != hidden or set(names) - set(ACTIVATIONS):
         raise ValueError(f"activation={names} must name {hidden} of {', '.join(ACTIVATIONS)}, one per hidden layer.")
+    if output not in ACTIVATIONS:
+        raise ValueError(f"output={output!r} is unknown: use one of {', '.join(ACTIVATIONS)}.")
     if not 0 <= spectral <= hidden + 1:
         raise ValueError(f"spectral={spectral} is not between 0 and the {hidden + 1} layers of {list(sizes)}.")
     if not 0 <= dropout < 1:
@@ -64,8 +67,9 @@ def mlp(
             layers[f"layer{k}"] = SpectralLinear(before, after, bias=bias, init=own, train=train)
         else:
             layers[f"layer{k}"] = (Dense if glorot else nn.Linear)(before, after, bias=bias)
-        if k <= hidden:
-            layers[f"{names[k - 1]}{k}"] = ACTIVATIONS[names[k - 1]]()
+        name = output if k > hidden else names[k - 1]
+        if k <= hidden or name != "linear":
+            layers[f"{name}{k}"] = ACTIVATIONS[name]()
         if k == 1 and batch_norm:
             layers["norm1"] = nn.BatchNorm1d(after)
         if k == 1 and dropout:
