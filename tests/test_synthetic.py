@@ -110,7 +110,67 @@ def test_flips_of_different_pairs_are_independent():
     assert off.abs().max() < FIVE / math.sqrt(int(one.sum()))
 
 
-@pytest.mark.parametrize("make", [synthetic.independent, synthetic.correlated])
+MAKERS = [synthetic.independent, synthetic.correlated, synthetic.linked, synthetic.redundant]
+
+
+def test_linked_components_have_the_moments_it_names():
+    data = synthetic.linked(
+        N, seeds=4, separated=5, partners=7, spurious=3, spread=0.3, distances=(0.2, 0.9), correlation=-0.6,
+        dtype=torch.float64,
+    )  # fmt: skip
+    distance, relevant = data.truth["distance"], data.truth["relevant"]
+    assert relevant.tolist() == [1.0] * 12 + [0.0] * 3
+    assert ((distance[:5] >= 0.2) & (distance[:5] <= 0.9)).all()
+    assert distance[5:].abs().max() == 0
+    (m0, s0, n0), (m1, s1, n1) = (moments(data.x, data.y, k) for k in (0, 1))
+    error = 0.3 * math.sqrt(1 / n0 + 1 / n1)
+    assert (m1 - m0 - distance).abs().max() < FIVE * error
+    for spread in (s0, s1):
+        assert (spread - 0.3).abs().max() < FIVE * 0.3 / math.sqrt(2 * n1)
+    expected = torch.eye(15)
+    for j in range(7):
+        expected[j % 5, 5 + j] = expected[5 + j, j % 5] = -0.6
+    expected[5, 10] = expected[10, 5] = expected[6, 11] = expected[11, 6] = 0.36  # two partners of one component
+    for label in (0, 1):
+        found = torch.corrcoef(data.x[data.y == label].T)
+        assert (found - expected).abs().max() < FIVE / math.sqrt(n1)
+
+
+def test_a_partner_without_correlation_does_not_matter():
+    data = synthetic.linked(51, separated=2, partners=2, spurious=1, correlation=0.0)
+    assert data.truth["relevant"].tolist() == [1, 1, 0, 0, 0]
+    alone = synthetic.linked(51, separated=2, partners=1, spurious=0, distances=(0.0, 0.0))
+    assert alone.truth["relevant"].tolist() == [0, 0, 0]
+
+
+def test_the_default_is_the_papers_hundred_features():
+    data = synthetic.linked(11)
+    assert data.dim == 100
+    assert int(data.truth["relevant"].sum()) == 40
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.4, 0.95, 1.0])
+def test_redundant_components_follow_the_first(correlation):
+    data = synthetic.redundant(N, seeds=6, inputs=6, correlation=correlation, dtype=torch.float64)
+    first, rest = data.x[:, 0].contiguous(), data.x[:, 1:]
+    quarter = torch.bucketize(first, torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64), right=True)
+    assert torch.equal(data.y, quarter % 2)
+    assert abs(first.mean() - 0.5) < FIVE / math.sqrt(12 * N)
+    slope = torch.stack([torch.cov(torch.stack([first, each]))[0, 1] for each in rest.T]) * 12  # a_i c
+    assert ((slope > 0.5 * correlation - 0.05) & (slope < 1.5 * correlation + 0.05)).all()
+    if correlation > 0.3:
+        c = correlation**2
+        variance = (slope / correlation) ** 2 * (1 + c) / 24 + (1 - c) / 24
+        torch.testing.assert_close(rest.var(0), variance, rtol=0.05, atol=0)
+    assert data.truth["first"].tolist() == [1, 0, 0, 0, 0, 0]
+
+
+def test_perfectly_redundant_components_are_all_the_same():
+    data = synthetic.redundant(501, correlation=1.0, dtype=torch.float64)
+    assert torch.corrcoef(data.x.T).min() > 1 - 1e-9
+
+
+@pytest.mark.parametrize("make", MAKERS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_run_depends_on_its_own_seed_only(make, dtype):
     seeds = [11, 4, 11, 903]
@@ -189,13 +249,30 @@ def test_edges_work():
     assert synthetic.independent(1, relevant=0).truth["distance"].abs().max() == 0
 
 
+@pytest.mark.parametrize(
+    ("make", "options", "message"),
+    [
+        (synthetic.linked, {"separated": 0}, "separated=0"),
+        (synthetic.linked, {"partners": -1}, "partners=-1"),
+        (synthetic.linked, {"spread": 0.0}, "spread must be positive"),
+        (synthetic.linked, {"distances": (1.0, 0.5)}, "distances in order"),
+        (synthetic.linked, {"correlation": 1.1}, "correlation=1.1"),
+        (synthetic.redundant, {"inputs": 1}, "inputs=1"),
+        (synthetic.redundant, {"correlation": -0.1}, "correlation=-0.1"),
+    ],
+)
+def test_the_others_refuse_what_does_not_fit(make, options, message):
+    with pytest.raises(ValueError, match=message):
+        make(5, **options)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("make", [synthetic.independent, synthetic.correlated])
+@pytest.mark.parametrize("make", MAKERS)
 def test_sets_are_generated_on_the_gpu(make):
     data = make(1001, seeds=[3, 5], device="cuda")
     assert {data.x.device.type, data.y.device.type, *(t.device.type for t in data.truth.values())} == {"cuda"}
     assert torch.equal(data.x[1], make(1001, seeds=5, device="cuda").x)
-    assert data.y.sum().item() == 1000
+    assert make is synthetic.redundant or data.y.sum().item() == 1000
     first, second = data.split()
     assert first.samples + second.samples == 1001
     assert data.select([1]).samples == 500

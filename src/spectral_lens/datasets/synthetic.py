@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from spectral_lens import devices
 from spectral_lens.datasets import DataSet, fingerprint
 
-__all__ = ["correlated", "independent"]
+__all__ = ["correlated", "independent", "linked", "redundant"]
 
 _Run = Callable[[Generator], tuple[Tensor, Tensor, dict[str, Tensor]]]
 
@@ -104,6 +104,99 @@ def correlated(
         f"{pairs} Gaussian pairs with opposite sign in class 1 with probability {shown}, {2 * noise} noise components"
     )
     return _generate("correlated", what, run, samples, seeds, device, dtype)
+
+
+def linked(
+    samples: int = 20_000,
+    *,
+    seeds: int | Sequence[int] = 0,
+    separated: int = 20,
+    partners: int = 20,
+    spurious: int = 60,
+    distances: tuple[float, float] = (0.7, 1.4),
+    spread: float = 0.5,
+    correlation: float = 0.8,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> DataSet:
+    """Two classes whose means differ in some components; others only share the scatter of those.  [chicchi, A and C]
+
+        x_i ~ N(D_i (y - 1/2), spread^2),   D_i ~ U(distances)                                           separated
+        x_j ~ N(0, spread^2), with this correlation, inside each class, to one separated x_i each        partners
+        x_k ~ N(0, spread^2)                                                                             spurious
+
+    in this order.  A partner looks the same in both classes, and yet tells how much of its x_i is scatter.  The paper
+    gives the numbers of components (here the defaults; 1, 1 and 0 in appendix A), not the distances and correlations.
+    More partners than separated components go round.
+
+    truth["distance"] is D, and truth["relevant"] 1 for what helps to tell the classes apart, both (d,) or (r, d).
+    Seeds and classes are as in `independent`.  Raises ValueError for sizes that do not fit.
+    """
+    if separated < 1 or min(partners, spurious) < 0:
+        raise ValueError(f"separated={separated}, partners={partners}, spurious={spurious}: at least 1, 0 and 0.")
+    if not 0 < spread < float("inf") or not 0 <= distances[0] <= distances[1] < float("inf"):
+        raise ValueError(f"spread must be positive and distances in order, found {spread} and {distances}.")
+    if not -1 <= correlation <= 1:
+        raise ValueError(f"correlation={correlation} must lie between -1 and 1.")
+
+    def run(generator: Generator) -> tuple[Float[Tensor, "n d"], Int64[Tensor, " n"], dict[str, Tensor]]:
+        few: dict[str, Any] = {"generator": generator, "device": generator.device}
+        low, high = distances
+        distance = torch.zeros(separated + partners + spurious, dtype=torch.float64, device=generator.device)
+        distance[:separated] = low + (high - low) * torch.rand(separated, dtype=torch.float64, **few)
+        y = torch.randperm(samples, **few) % 2
+        x = torch.randn(samples, len(distance), dtype=dtype, **few)
+        of = torch.arange(partners, device=generator.device) % separated
+        own = x[:, separated : separated + partners]
+        x[:, separated : separated + partners] = correlation * x[:, of] + (1 - correlation**2) ** 0.5 * own
+        x.addr_(y.to(dtype) - 0.5, distance.to(dtype), beta=spread)
+        relevant = distance > 0
+        relevant[separated : separated + partners] = relevant[of] & (correlation != 0)
+        return x, y, {"distance": distance.to(dtype), "relevant": relevant.to(dtype)}
+
+    what = (
+        f"{separated} Gaussian components with different means, {partners} that share their scatter "
+        f"(correlation {correlation:g}), {spurious} without meaning"
+    )
+    return _generate("linked", what, run, samples, seeds, device, dtype)
+
+
+def redundant(
+    samples: int = 20_000,
+    *,
+    seeds: int | Sequence[int] = 0,
+    inputs: int = 10,
+    correlation: float = 0.9,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> DataSet:
+    """One component that decides the class, not linearly, and others that follow it.  [chicchi, B, eq. 12]
+
+        x_0 ~ U(0, 1),   y = floor(4 x_0) mod 2,   x_i = a_i b x_0 + e_i + h
+
+    a_i ~ U(0.5, 1.5) and e_i ~ U(-0.5, 0.5) belong to the component, b and h to the sample.  The paper leaves their
+    distributions open: here b ~ N(c, (1 - c^2) / 8) and h ~ N(0, (1 - c^2) / 24) with c = `correlation`, so that c is
+    the correlation of x_0 with a component of a_i = 1, whose variance stays 1/12.
+
+    truth["first"] is 1 for x_0 and 0 for the others.  Seeds are as in `independent`.
+    Raises ValueError for fewer than two inputs and for a correlation outside [0, 1].
+    """
+    if inputs < 2 or not 0 <= correlation <= 1:
+        raise ValueError(f"inputs={inputs} must be at least 2, correlation={correlation} between 0 and 1.")
+
+    def run(generator: Generator) -> tuple[Float[Tensor, "n d"], Int64[Tensor, " n"], dict[str, Tensor]]:
+        few: dict[str, Any] = {"generator": generator, "device": generator.device, "dtype": torch.float64}
+        a, e = 0.5 + torch.rand(inputs - 1, **few), torch.rand(inputs - 1, **few) - 0.5
+        first = torch.rand(samples, 1, **few)
+        rest = 1 - correlation**2
+        b = correlation + (rest / 8) ** 0.5 * torch.randn(samples, 1, **few)
+        h = (rest / 24) ** 0.5 * torch.randn(samples, 1, **few)
+        x = torch.cat([first, a * b * first + e + h], 1).to(dtype)
+        y = (4 * first[:, 0]).long() % 2
+        return x, y, {"first": torch.eye(1, inputs, dtype=dtype, device=x.device)[0]}
+
+    what = f"a component that decides the class and {inputs - 1} that follow it (correlation {correlation:g})"
+    return _generate("redundant", what, run, samples, seeds, device, dtype)
 
 
 def _generate(
