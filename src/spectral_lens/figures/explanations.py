@@ -118,6 +118,7 @@ def agreement(values: Mapping[str, Float[Tensor, "m m"]], names: Sequence[str]) 
         sns.heatmap(as_array(table), xticklabels=names, yticklabels=names, ax=axis, annot_kws={"size": 8}, **look)
         axis.set_title(title)
         axis.tick_params(length=0)
+        axis.grid(False)  # seaborn draws its table over it
         axis.set_xticklabels(axis.get_xticklabels(), rotation=35, ha="right")
     return figure
 
