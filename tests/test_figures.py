@@ -77,15 +77,14 @@ def test_all_names_are_there():
     assert figures.__doc__.startswith("The look of all figures")
 
 
-@pytest.mark.parametrize(
-    "asked", ["from spectral_lens import figures", "from spectral_lens.figures import explanations"]
-)
-def test_a_record_knows_all_of_it(asked):
+@pytest.mark.parametrize("alone", [None, "explanations", "stars"])
+def test_a_record_knows_all_of_it(alone):
+    asked = "from spectral_lens import figures" if alone is None else f"from spectral_lens.figures import {alone}"
     cell = nbformat.v4.new_code_cell(asked)
     found = sources.module_hashes(nbformat.v4.new_notebook(cells=[cell]), Path(spectral_lens.__file__).parent)
-    every = {f"spectral_lens.figures.{path.stem}" for path in Path(figures.__file__).parent.glob("[!_]*.py")}
-    alone = {"spectral_lens.figures.explanations"}  # imported by the chapters that need it
-    assert set(found) == {"spectral_lens.figures", *(every if "explanations" in asked else every - alone)}
+    stems = {path.stem for path in Path(figures.__file__).parent.glob("[!_]*.py")}
+    known = stems - ({"explanations", "stars"} - {alone})  # those are imported by the chapters that need them
+    assert set(found) == {"spectral_lens.figures", *(f"spectral_lens.figures.{stem}" for stem in known)}
 
 
 def test_one_colour_for_one_thing():

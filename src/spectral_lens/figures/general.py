@@ -8,7 +8,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from spectral_lens.figures.style import BLUE, GREY, MARKERS, as_array, colour_of, logarithmic, several, styled
+from spectral_lens.figures.style import BLUE, GREY, MARKERS, as_array, colour_of, legend, logarithmic, several, styled
 
 
 @styled
@@ -81,7 +81,7 @@ def bands(
     `marks` are named vertical lines; `level` is a horizontal line with its spread and name.
     """
     every = None if len(x) <= 20 else 0.06
-    figure, axis = plt.subplots(figsize=(8, 3.2))
+    figure, axis = plt.subplots(figsize=(8, 3.5))
     for k, (label, values) in enumerate(series.items()):
         array, colour = as_array(values), colour_of(label, k)
         mean, sd = array.mean(0), array.std(0, ddof=min(1, len(array) - 1))
@@ -97,7 +97,7 @@ def bands(
     axis.set(xlabel=xlabel, ylabel=ylabel)
     if logx:
         logarithmic(axis, as_array(x))
-    axis.legend(loc="best")
+    legend(figure)
     return figure
 
 
