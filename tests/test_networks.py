@@ -204,6 +204,23 @@ def test_a_sequential_that_does_nothing():
     assert torch.equal(forward(model, state, x), forward(model[:1], state, x))
 
 
+@pytest.mark.parametrize("samples", [networks._FEW, networks._FEW + 1])
+@pytest.mark.parametrize("activation", ["relu", "tanh", "linear"])
+def test_few_samples_and_many_go_the_same_way(samples, activation):
+    model = mlp(
+        [6, 5, 4], activation=activation, spectral=2, init="giambagli", train={"lam_in", "lam_out", "psi"}
+    ).double()
+    state = {name: value.requires_grad_() for name, value in stack(model, [3, 8]).items()}
+    x = torch.randn(2, samples, 6, dtype=torch.float64)
+    out = forward(model, state, x, workspace={})
+    expected = torch.stack([functional_call(model, {k: v[r] for k, v in state.items()}, (x[r],)) for r in range(2)])
+    torch.testing.assert_close(out, expected, rtol=0, atol=1e-12)
+    g = torch.randn_like(out)
+    grads = [torch.autograd.grad(each, list(state.values()), g) for each in (out, expected)]
+    for found, wanted in zip(*grads, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-11)
+
+
 def test_the_outputs_may_be_bounded():
     assert list(dict(mlp([5, 4, 2], output="tanh").named_children())) == [
         "flatten",

@@ -22,6 +22,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 # exact types everywhere: a subclass may do something else
 _ELEMENTWISE = {nn.ReLU, nn.Tanh, nn.Identity, nn.Sigmoid, nn.GELU, nn.SiLU, nn.LeakyReLU, nn.ELU, nn.Softplus}
 _DENSE = {nn.Linear, Dense, SpectralLinear}
+_FEW = 32  # samples: a spectral layer's weight costs a dozen passes through memory, their second product less
 
 Draw = Callable[[torch.Size], Tensor]
 
@@ -223,8 +224,26 @@ def _dense(
         return dense(x, weight, bias, activation=activation, workspace=workspace, key=id(owns[-1][0]))
     for k, (layer, own) in enumerate(owns, start=1):
         behind = activation if k == len(owns) else None
-        x = dense(x, _weight(layer, own), own.get("bias"), activation=behind, workspace=workspace, key=id(layer))
+        if isinstance(layer, SpectralLinear) and x.shape[1] <= _FEW:
+            x = _without_weight(own, x, behind, workspace, id(layer))
+        else:
+            x = dense(x, _weight(layer, own), own.get("bias"), activation=behind, workspace=workspace, key=id(layer))
     return x
+
+
+def _without_weight(
+    own: Mapping[str, Tensor], x: Tensor, activation: Activation | None, workspace: Workspace | None, key: object
+) -> Tensor:
+    """The layer's outputs for few samples, cheaper than its weight, which is as large as psi:
+
+    W x = psi (lam_in x) - lam_out (psi x)
+    """
+    both = torch.cat([x * own["lam_in"].unsqueeze(-2), x], 1)
+    departing, arriving = dense(both, own["psi"], None, workspace=workspace, key=key).chunk(2, 1)
+    out = torch.addcmul(departing, arriving, own["lam_out"].unsqueeze(-2), value=-1)
+    if (bias := own.get("bias")) is not None:
+        out = out + bias.unsqueeze(1)
+    return out if activation is None else activation.apply(out)
 
 
 def _one_is_cheaper(layers: Sequence[nn.Module], samples: int) -> bool:
