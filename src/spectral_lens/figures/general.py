@@ -73,6 +73,7 @@ def bands(
     xlabel: str,
     ylabel: str,
     logx: bool = False,
+    logy: bool = False,
     marks: Mapping[str, float] | None = None,
     level: tuple[float, float, str] | None = None,
 ) -> Figure:
@@ -97,6 +98,8 @@ def bands(
     axis.set(xlabel=xlabel, ylabel=ylabel)
     if logx:
         logarithmic(axis, as_array(x))
+    if logy:
+        axis.set_yscale("log")
     legend(figure)
     return figure
 
