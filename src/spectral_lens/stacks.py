@@ -1,5 +1,6 @@
 """The tensors of many runs: what is trained in one matrix, what a user names at its place in it."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -52,16 +53,12 @@ class Stack:
             raise ValueError(f"{what} has {column.numel()} values for {self.runs} runs: give one, or one per run.")
         return column.reshape(-1, 1).expand(self.runs, 1)
 
-    def coefficients(self, by_name: Mapping[str, PerRun] | None, what: str) -> Float[Tensor, "r p"] | None:
-        """The named parameters' coefficients at their places in theta, 0 elsewhere; None where there are none."""
-        if not by_name:
-            return None
-        self._known(by_name, what)
-        zero = torch.zeros_like(self.theta)
-        for name, part in zip(self.names, zero.split(self.sizes, 1), strict=True):
-            if name in by_name:
-                part.copy_(self.per_run(by_name[name], f"{what}[{name!r}]").expand_as(part))
-        return zero
+    def coefficients(self, by_name: Mapping[str, PerRun] | None, what: str) -> list[tuple[slice, Float[Tensor, "r 1"]]]:
+        """For each named parameter its columns of theta and its coefficient in each run."""
+        self._known(by_name or {}, what)
+        ends = itertools.accumulate(self.sizes)
+        places = {name: slice(end - size, end) for name, size, end in zip(self.names, self.sizes, ends, strict=True)}
+        return [(places[name], self.per_run(value, f"{what}[{name!r}]")) for name, value in (by_name or {}).items()]
 
     def held(self, by_name: Mapping[str, Tensor] | None) -> Bool[Tensor, "r p"] | None:
         """True where a mask holds a parameter at its initial value; None where there are no masks."""

@@ -119,7 +119,7 @@ def fit(
     full = stack.per_run(rate, "rate")
     present = full.clone()  # one place, so that a captured step reads what stands in it
     update, slots = OPTIMIZERS[optimizer](stack.theta, present)
-    coefficients = stack.coefficients(l1, "l1"), stack.coefficients(l2, "l2")
+    prices = stack.coefficients(l1, "l1"), stack.coefficients(l2, "l2"), torch.empty_like(stack.theta if l1 else full)
     held = stack.held(masks)
     generators = [torch.Generator(device).manual_seed(_streams(seed)[1]) for seed in seeds]
 
@@ -147,7 +147,7 @@ def fit(
         gradient = stack.gradient(losses.sum() * scale)
         with torch.no_grad():
             gradient.mul_(1 / scale)
-            _penalise(gradient, stack.theta, *coefficients)
+            _penalise(gradient, stack.theta, *prices)
             update(gradient if held is None else gradient.masked_fill_(held, 0))
             met["loss"].add_(losses.detach(), alpha=rows.shape[1])
             met["accuracy"].add_(hits(out.detach(), target))
@@ -281,12 +281,18 @@ def _gather(x: Tensor, rows: Tensor, workspace: Workspace) -> Tensor:
     return torch.index_select(x, 0, rows.flatten(), out=workspace[key]).unflatten(0, rows.shape)
 
 
-def _penalise(gradient: Tensor, theta: Tensor, l1: Tensor | None, l2: Tensor | None) -> None:
+def _penalise(
+    gradient: Tensor,
+    theta: Tensor,
+    l1: Sequence[tuple[slice, Tensor]],
+    l2: Sequence[tuple[slice, Tensor]],
+    spare: Tensor,
+) -> None:
     """Add the gradient of l1 * sum |p| + l2 * sum p^2, known in closed form."""
-    if l1 is not None:
-        gradient.addcmul_(l1, theta.sign())
-    if l2 is not None:
-        gradient.addcmul_(l2, theta, value=2)
+    for part, coefficient in l1:
+        gradient[:, part].addcmul_(coefficient, torch.sign(theta[:, part], out=spare[:, part]))
+    for part, coefficient in l2:
+        gradient[:, part].addcmul_(coefficient, theta[:, part], value=2)
 
 
 def _settle(theta: Tensor, slots: Mapping[str, Tensor]) -> None:
