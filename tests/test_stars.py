@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from astropy import units
+from astropy.io import fits
+from astropy.modeling.models import BlackBody
 
 from spectral_lens.datasets import DataSet, cache, sources, stars
 
@@ -42,9 +45,6 @@ def test_inside_the_bands():
 
 
 def test_without_lines_it_is_a_black_body():
-    from astropy import units
-    from astropy.modeling.models import BlackBody
-
     data = stars.generated(7, low=5700.0, high=6400.0, pixels=31, noise=0.0)  # no line of ours there
     wave = stars.wavelengths(data)
     assert data.truth["metals"].sum() == 0
@@ -163,8 +163,6 @@ def test_the_table_is_read_by_its_columns():
 
 
 def archive(path, numbers=(1, 2, 3), grid=(3540.5, 0.9)):
-    from astropy.io import fits
-
     with tarfile.open(path, "w:gz") as tar:
 
         def add(name, content):
