@@ -140,7 +140,6 @@ def test_the_built_toy_is_whole(toy: chapters.Book) -> None:
     assert foreign(site) == []
     assert (site / "_static" / "mathjax" / "tex-mml-chtml.js").is_file()
     assert sum(file.stat().st_size for file in (site / "_static" / "mathjax").rglob("*.*")) < 2e6
-    assert not (site / "_static" / "plotly.min.js").exists()
 
 
 @pytest.mark.site

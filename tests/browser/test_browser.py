@@ -1,4 +1,7 @@
-"""The built site in a headless Chromium: it needs nobody else, draws its formulas, finds words, reads in the dark."""
+"""The built site in a headless Chromium: it needs nobody else, draws its formulas, finds words, reads in the dark.
+
+A toy book has the drawing that a reader can look into: run, recorded and built as a chapter is.
+"""
 
 import functools
 import http.server
@@ -7,11 +10,13 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 import toy_book
-from spectral_lens.book import chapters
+import toy_chapters
+from spectral_lens.book import chapters, runner
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -40,6 +45,16 @@ TEXT = "article :is(p, li, h1, h2, h3, td, th, figcaption, dt, summary, .lens-ve
 BROKEN = "all => all.filter(image => !image.naturalWidth).map(image => image.src)"
 GROUNDS = "all => all.map(image => getComputedStyle(image).backgroundColor)"
 
+SPECTRUM = """\
+import torch
+from spectral_lens.figures import interactive
+def flat(level, peak, at):
+    return torch.full((3, 401), level).index_fill(1, torch.tensor([at - 4000]), peak)
+bands = {"blue": (4000.0, 4100.0), "Fe <i> & more": (4205.0, 4295.0)}
+scores = {"even": flat(0.25, 0.5, 4252), "line": flat(0.0, 0.75, 4250)}
+interactive.over_wavelength(torch.linspace(4000, 4400, 401), scores, bands=bands)"""
+ALL, LEFT, WIDTH = "the whole spectrum", 3996, 408  # the page's view: the wavelengths and a hundredth more on each side
+
 
 @dataclass
 class Tour:
@@ -63,15 +78,32 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The real book, built from its quick records and served on this machine."""
-    site = toy_book.built(tmp_path_factory.mktemp("site"))
+@contextmanager
+def served(site: Path) -> Iterator[str]:
+    """The address of the site while it is served on this machine."""
     handler = functools.partial(Quiet, directory=str(site))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The real book, built from its quick records."""
+    with served(toy_book.built(tmp_path_factory.mktemp("site"))) as where:
+        yield where
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The page of a chapter that shows relevance over wavelength."""
+    book = toy_book.make(tmp_path_factory.mktemp("drawn"), toy_chapters.page("Lines", SPECTRUM, parameters=None))
+    runner.run(runner.plan(chapters.chapter("toy/lens", book)))
+    done = toy_book.build(book, *toy_book.STRICT)
+    assert done.returncode == 0, done.stderr
+    with served(toy_book.site(book)) as where:
+        yield f"{where}/book/toy/lens.html"
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +116,12 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator["playwright.B
 
 
 @contextmanager
-def window(chromium: "playwright.Browser", address: str, wrong: list[str], scheme: str) -> Iterator["playwright.Page"]:
+def window(
+    chromium: "playwright.Browser", address: str, wrong: list[str], scheme: str, *, scripts: bool = True
+) -> Iterator["playwright.Page"]:
     """A fresh window; requests to elsewhere are refused and noted in `wrong`, as are errors."""
-    context = chromium.new_context(color_scheme=scheme, viewport={"width": 1280, "height": 900})
+    size = {"width": 1280, "height": 900}
+    context = chromium.new_context(color_scheme=scheme, viewport=size, java_script_enabled=scripts)
 
     def decide(route: "playwright.Route") -> None:
         if route.request.url.startswith((address, "data:", "blob:")):
@@ -163,3 +198,99 @@ def test_search_finds_a_word(chromium: "playwright.Browser", address: str) -> No
         page.locator("#search-results ul.search li a").first.wait_for(timeout=20_000)
         assert page.locator("#search-results ul.search li").count() > 0
     assert wrong == []
+
+
+class Spectrum:
+    """The drawing on a page, with its places in Angstrom."""
+
+    def __init__(self, page: "playwright.Page") -> None:
+        self.page, self.svg = page, page.locator(".lens-spectrum svg[role=img]")
+        self.status, self.tip = page.locator(".lens-spectrum p[aria-live]"), page.locator(".lens-tip")
+        self.list = page.locator(".lens-spectrum select")
+        self.svg.scroll_into_view_if_needed()
+
+    def view(self) -> tuple[float, float]:
+        """The ends of what is shown, the same in all panels."""
+        found = self.page.eval_on_selector_all(
+            ".lens-spectrum :is(.bands, .panel)", "all => all.map(e => [e.viewBox.baseVal.x, e.viewBox.baseVal.width])"
+        )
+        assert found == found[:1] * 3
+        low, width = found[0]
+        return low / 10, (low + width) / 10
+
+    def point(self, at: float, panel: int = 1) -> None:
+        """Move the pointer to that wavelength in a panel."""
+        low, high = self.view()
+        box = self.svg.bounding_box()
+        top = float(self.page.locator(".lens-spectrum .panel").nth(panel).get_attribute("y"))
+        self.page.mouse.move(box["x"] + box["width"] * (at - low) / (high - low), box["y"] + top + 2)
+        self.rest()
+
+    def rest(self) -> None:
+        """Wait until what the mouse did has come through: moves are handed on once per frame."""
+        self.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def ticks(self) -> list[float]:
+        """The numbers at the axis."""
+        return [float(text) for text in self.page.locator(".lens-spectrum .ticks text").all_text_contents()]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_drawing_is_read_and_zoomed(chromium: "playwright.Browser", drawn: str, scheme: str) -> None:
+    wrong: list[str] = []
+    with window(chromium, drawn.partition("/book/")[0], wrong, scheme) as page:
+        page.goto(drawn, wait_until="load")
+        spectrum = Spectrum(page)
+        whole = spectrum.view()
+        assert whole == pytest.approx((LEFT, LEFT + WIDTH))
+        assert page.locator(".lens-spectrum .names text").all_text_contents() == ["blue", "Fe <i> & more"]
+        assert spectrum.list.locator("option").all_inner_texts()[:3] == [ALL, "blue", "Fe <i> & more"]
+        spectrum.point(4251)
+        assert spectrum.tip.inner_text() == "4250.0\u00a0Å, Fe <i> & more\neven: 0.250\nline: 0.750"
+        spectrum.point(4251, panel=0)
+        assert spectrum.tip.inner_text() == "4252.0\u00a0Å, Fe <i> & more\neven: 0.500\nline: 0.000"
+        spectrum.point(4160)
+        assert spectrum.tip.inner_text() == "4160.0\u00a0Å, no band\neven: 0.250\nline: 0.000"
+        poor = page.eval_on_selector_all(".lens-spectrum :is(text, p, small, .lens-tip)", CONTRAST)
+        assert [found for found in poor if found[0] < 4.5] == []
+
+        page.mouse.wheel(0, -200)
+        spectrum.rest()
+        assert spectrum.view() == whole, "before a click the wheel is the page's"
+        spectrum.point(4195)
+        page.mouse.down()
+        spectrum.point(4305)
+        page.mouse.up()
+        spectrum.rest()
+        assert spectrum.view() == pytest.approx((4195, 4305), abs=1)
+        assert all(4194 < tick < 4306 for tick in spectrum.ticks())
+        assert len(spectrum.ticks()) > 3
+        assert "even 0.500 at 4252.0\u00a0Å; line 0.750 at 4250.0\u00a0Å" in spectrum.status.inner_text()
+        assert spectrum.list.input_value() == "another part"
+        spectrum.point(4250)
+        page.mouse.wheel(0, -200)
+        page.wait_for_function("document.querySelector('.lens-spectrum .panel').viewBox.baseVal.width < 1000")
+        low, high = spectrum.view()
+        assert (low + high) / 2 == pytest.approx(4250, abs=1), "the wheel keeps what is under the pointer"
+        spectrum.svg.dblclick()
+        assert spectrum.view() == whole
+        assert spectrum.list.input_value() == ALL
+
+        spectrum.list.select_option("blue")
+        assert spectrum.view() == pytest.approx((LEFT, LEFT + 300)), "three times the band, and nothing from outside"
+        page.locator(".lens-spectrum").focus()
+        page.keyboard.press("Escape")
+        page.keyboard.press("+")
+        assert spectrum.view() == pytest.approx((4098, 4302), abs=0.1)
+        page.keyboard.press("ArrowRight")
+        assert spectrum.view() == pytest.approx((4149, 4353), abs=0.1)
+    assert wrong == []
+
+
+def test_without_scripts_a_drawing_stands_still(chromium: "playwright.Browser", drawn: str) -> None:
+    with window(chromium, drawn.partition("/book/")[0], [], "light", scripts=False) as page:
+        page.goto(drawn, wait_until="load")
+        assert page.locator(".lens-spectrum p").count() == 0
+        assert page.locator(".lens-spectrum .names text").all_text_contents() == ["blue", "Fe <i> & more"]
+        boxes = [path.bounding_box() for path in page.locator(".lens-spectrum path").all()]
+        assert [box["height"] for box in boxes] == pytest.approx([0.5 * 90, 0.75 * 90], abs=6)

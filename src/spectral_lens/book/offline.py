@@ -1,4 +1,4 @@
-"""Sphinx extension: the site carries its own MathJax (and plotly, where a page draws with it); it needs no network."""
+"""Sphinx extension: the site carries its own MathJax; it needs no network."""
 
 import shutil
 from importlib.util import find_spec
@@ -33,16 +33,6 @@ def copy_mathjax(app: Sphinx) -> None:
             shutil.copy2(source / name, target / name)
 
 
-def add_plotly(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
-    """Ship plotly.js with the site as soon as a page holds one of its figures, and load it on that page only."""
-    if "plotly-graph-div" not in context.get("body", ""):
-        return
-    target = Path(app.outdir) / "_static" / "plotly.min.js"
-    if not target.exists():
-        shutil.copy2(_package("plotly") / "package_data" / "plotly.min.js", target)
-    app.add_js_file("plotly.min.js", priority=100)
-
-
 def drop_thebe(app: Sphinx) -> None:
     """Take out what Jupyter Book loads for live cells: no page has them, and the script on each would be an error."""
     for event in ("env-before-read-docs", "doctree-resolved"):
@@ -55,5 +45,4 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
     drop_thebe(app)
     app.connect("builder-inited", copy_mathjax)
-    app.connect("html-page-context", add_plotly)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
