@@ -139,6 +139,7 @@ def train_alone(
     validation=None,
     loss="cross_entropy",
     falling=0.0,
+    penalty=None,
     dtype=torch.float64,
 ):
     """One run as anybody would write it: torch.optim, the penalties by autograd, masked entries put back."""
@@ -159,24 +160,28 @@ def train_alone(
     start = {name: value.detach().clone() for name, value in parameters.items()}
     step = OPTIMIZERS[optimizer]([p for p in parameters.values() if p.requires_grad], lr=rate)
     x, y, n = data.x.to(dtype), data.y, data.samples
-    history = {"loss": [], "accuracy": []}
+    history = {"loss": [], "accuracy": []} | ({"penalty": []} if penalty else {})
     if validation is not None:
         history |= {"validation_loss": [], "validation_accuracy": []}
     for epoch in range(epochs):
         model.train()
         order = torch.randperm(n, generator=generator)
-        total, hits = 0.0, 0
+        total, hits, extra = 0.0, 0, 0.0
         for first in range(0, n, batch):
             rows = order[first : first + batch]
             if falling:
                 passed = epoch + first / n
                 step.param_groups[0]["lr"] = rate * min(1, (1 - passed / epochs) / falling)
-            out = model(x[rows])
+            inputs = x[rows].requires_grad_()
+            out = model(inputs)
             value = mean_loss(out, y[rows])
-            penalty = sum(factor * parameters[name].abs().sum() for name, factor in (l1 or {}).items())
-            penalty = penalty + sum(factor * (parameters[name] ** 2).sum() for name, factor in (l2 or {}).items())
+            price = sum(factor * parameters[name].abs().sum() for name, factor in (l1 or {}).items())
+            price = price + sum(factor * (parameters[name] ** 2).sum() for name, factor in (l2 or {}).items())
+            if penalty:
+                more = penalty(parameters, inputs, out)
+                price, extra = price + more, extra + float(more.detach()) * len(rows)
             step.zero_grad()
-            (value + penalty).backward()
+            (value + price).backward()
             step.step()
             with torch.no_grad():
                 for name, mask in (masks or {}).items():
@@ -185,6 +190,8 @@ def train_alone(
             hits += right(out, y[rows])
         history["loss"].append(total / n)
         history["accuracy"].append(hits / n)
+        if penalty:
+            history["penalty"].append(extra / n)
         if validation is not None:
             model.eval()
             with torch.no_grad():

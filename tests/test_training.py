@@ -190,6 +190,53 @@ def test_each_run_is_an_ordinary_loop(experiment, name):
         torch.testing.assert_close(trained.run(r)(x), alone(x), **TIGHT)
 
 
+class Steep:
+    """The mean squared gradient of the outputs' squares by the inputs, and a parameter's fourth powers."""
+
+    strengths = torch.tensor([0.3, 0.0, 0.01], dtype=torch.float64)
+
+    def __call__(self, step):
+        (slope,) = torch.autograd.grad(step.out.square().sum(), step.x, create_graph=True)
+        return self.strengths * (slope.square().sum(2).mean(1) + step.state["layer1.psi"].pow(4).sum((1, 2)))
+
+    def __repr__(self):
+        return "Steep()"
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_a_penalty_may_hold_derivatives(activation, batch_norm):
+    model = mlp([5, 6, 4, 3], activation=activation, spectral=2, batch_norm=batch_norm)
+    options = {"data": toy(22, (5,), 3), "batch": 8, "rate": 0.01, "l2": {"layer1.psi": 0.01}, "epochs": 4}
+    trained = fit(model, seeds=SEEDS, penalty=Steep(), **DOUBLE, **options)
+    for r, seed in enumerate(SEEDS):
+
+        def steep(parameters, x, out, strength=Steep.strengths[r]):
+            (slope,) = torch.autograd.grad(out.square().sum(), x, create_graph=True)
+            return strength * (slope.square().sum(1).mean() + parameters["layer1.psi"].pow(4).sum())
+
+        alone, history = train_alone(model, seed=seed, penalty=steep, **options)
+        for key, value in alone.state_dict().items():
+            torch.testing.assert_close(trained.state[key][r], value, rtol=1e-9, atol=1e-9)
+        assert trained.history.keys() == history.keys()
+        for key, value in history.items():
+            torch.testing.assert_close(trained.history[key][:, r], value, rtol=1e-9, atol=1e-9)
+
+
+def test_another_penalty_is_another_experiment_for_a_checkpoint(tmp_path):
+    options = {"data": toy(22, (5,), 3), "seeds": SEEDS, "batch": 8, "checkpoint": tmp_path / "run.npz", **DOUBLE}
+    fit(mlp([5, 6, 3]), epochs=1, penalty=Steep(), **options)
+    with pytest.raises(ValueError, match="penalty"):
+        fit(mlp([5, 6, 3]), epochs=2, **options)
+
+
+def test_a_penalty_that_turns_nan_is_named():
+    options = {"data": toy(22, (5,), 3), "seeds": SEEDS, "batch": 22, "epochs": 1, **DOUBLE}
+    lost = torch.tensor([0.0, float("nan"), 0.0], dtype=torch.float64)
+    with pytest.warns(RuntimeWarning, match=r"run 1 \(seed 2\) at step 0"):
+        fit(mlp([5, 6, 3]), penalty=lambda step: lost * step.out.sum(), **options)
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_each_run_equals_the_run_alone(experiment, name):
     model, options, trained = experiment(name)

@@ -43,9 +43,12 @@ def dense(
     """activation(x W^T + b) for each run.
 
     workspace: memory that later calls with the same `key` and shapes write again: what an earlier call returned, and
-    its gradient, are then gone.  Without it every call has memory of its own.
+    its gradient, are then gone.  Without it every call has memory of its own, and gradients have gradients.
     """
-    return _Dense.apply(x, weight, bias, activation, {} if workspace is None else workspace, key)
+    if workspace is not None:
+        return _Dense.apply(x, weight, bias, activation, workspace, key)
+    out = x @ weight.mT if bias is None else torch.baddbmm(bias.unsqueeze(1), x, weight.mT)
+    return out if activation is None else activation.apply(out)
 
 
 class _Dense(torch.autograd.Function):

@@ -12,6 +12,7 @@ from torch.func import functional_call, vmap
 
 from spectral_lens.dense import ACTIVATIONS as dense_activations
 from spectral_lens.dense import Activation, Workspace, dense
+from spectral_lens.gates import Gates
 from spectral_lens.layers import Dense, SpectralLinear, children
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -152,9 +153,9 @@ def forward(
     """The outputs of all runs: run r's weights, `state[name][r]`, applied to its own inputs `x[r]`.
 
     Dense layers in a Sequential are batched matrix products, consecutive ones multiplied into one where that is less
-    work (`retract` explains); everything else goes through `vmap`.  `draw(shape)` gives
-    uniform numbers, one stream per run, to the dropout layers of a model in training mode.  With a `workspace` (see
-    `dense`) the next call overwrites what this one computed: for training steps.
+    work (`retract` explains); everything else goes through `vmap`.  `draw(shape)` gives uniform numbers, one stream
+    per run, to the dropout and gates (see `gates`) of a model in training mode.  With a `workspace` (see `dense`) the
+    next call overwrites what this one computed: for training steps.
     Raises ValueError for dropout that cannot be drawn run by run: without `draw`, or outside a Sequential.
     """
     return _apply(model, state, x, draw, workspace)
@@ -173,6 +174,8 @@ def _apply(
         return layer(x)
     if type(layer) is nn.Dropout:
         return _dropout(layer, x, draw)
+    if isinstance(layer, Gates):
+        return x * layer.gate(state["place"].unsqueeze(1), _drawn(x.shape, draw) if layer.training else None)
     if layer.training and any(isinstance(inner, nn.modules.dropout._DropoutNd) for inner in layer.modules()):
         raise ValueError(
             f"{type(layer).__name__} draws its dropout for all runs at once: put nn.Dropout in Sequential."
@@ -295,6 +298,10 @@ def _weight(layer: nn.Module, state: Mapping[str, Tensor]) -> Tensor:
 def _dropout(layer: nn.Dropout, x: Tensor, draw: Draw | None) -> Tensor:
     if not layer.training or layer.p == 0:
         return x
+    return x * (_drawn(x.shape, draw) >= layer.p) / (1 - layer.p)
+
+
+def _drawn(shape: torch.Size, draw: Draw | None) -> Tensor:
     if draw is None:
-        raise ValueError("dropout in training mode needs `draw`, one stream of random numbers per run.")
-    return x * (draw(x.shape) >= layer.p) / (1 - layer.p)
+        raise ValueError("dropout and gates in training mode need `draw`, one stream of random numbers per run.")
+    return draw(shape)

@@ -7,13 +7,12 @@ for all of them and the optimisers are elementwise, so each run is the run that 
 import copy
 import time
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -21,9 +20,13 @@ from spectral_lens import checkpoints, networks
 from spectral_lens.datasets import DataSet, fingerprint
 from spectral_lens.dense import Workspace
 from spectral_lens.devices import captured, resolve
+from spectral_lens.gates import Gates
 from spectral_lens.losses import LOSSES, hits
 from spectral_lens.optimizers import OPTIMIZERS
 from spectral_lens.stacks import PerRun, Stack
+from spectral_lens.trained import Trained, accuracy, error, evaluate, predict, recalibrated
+
+__all__ = ["Step", "Trained", "accuracy", "error", "fit", "initial", "predict", "recalibrated"]
 
 # The gradient of a sample that is classified well is tiny.  Where it falls below 1e-38 a CPU computes a hundred times
 # slower; multiplied by a power of two, and divided by it in the end, it stays above, and no digit changes.
@@ -31,34 +34,20 @@ _SCALE = 2.0**64
 
 
 @dataclass(frozen=True)
-class Trained:
-    """All runs of one experiment.
+class Step:
+    """What a penalty sees of a step of all runs, with which it can take further derivatives.
 
-    model: the network that they share; state: its parameters and buffers by name, (r, ...) each; history: "loss" and
-    "accuracy" as met while training and, where validation data were given, "validation_loss" and
-    "validation_accuracy", (epochs, r) each (accuracy is nan for a regression); failed: the step at which a run's loss
-    turned non-finite, by run; steps: of each run; seconds: wall time.
+    state: every tensor by name, (r, ...); x: the inputs, (r, b, *d); out: the outputs, (r, b, *k); draw: uniform
+    numbers of a given shape, a row of each run's own.
     """
 
-    model: nn.Module
     state: dict[str, Tensor]
-    seeds: tuple[int, ...]
-    history: dict[str, Tensor]
-    failed: dict[int, int]
-    steps: int
-    seconds: float
+    x: Tensor
+    out: Tensor
+    draw: networks.Draw
 
-    @property
-    def runs(self) -> int:
-        return len(self.seeds)
 
-    def run(self, r: int) -> nn.Module:
-        """The network of run r, an ordinary module of its own."""
-        model = copy.deepcopy(self.model)
-        with torch.no_grad():
-            for name, tensor in networks.tensors(model).items():
-                tensor.copy_(self.state[name][r])
-        return model
+Penalty = Callable[[Step], Tensor]
 
 
 def fit(
@@ -74,6 +63,7 @@ def fit(
     loss: str = "cross_entropy",
     l1: Mapping[str, PerRun] | None = None,
     l2: Mapping[str, PerRun] | None = None,
+    penalty: Penalty | None = None,
     masks: Mapping[str, Tensor] | None = None,
     validation: DataSet | None = None,
     redraw: bool = True,
@@ -87,7 +77,8 @@ def fit(
     """Train one copy of the model per seed, all at once; each run equals the run trained alone.
 
     A run minimises the mean loss over its batch plus `l1[name] * sum |p|` and `l2[name] * sum p^2` over the named
-    parameters (sums, as in Keras).  `rate`, `l1` and `l2` take one number, or one per run.
+    parameters (sums, as in Keras), plus `penalty(step)`, (r,), which may hold derivatives of the outputs by the inputs
+    (see `Step`; its `repr` is what a checkpoint knows it by).  `rate`, `l1` and `l2` take one number, or one per run.
 
     data: one set for all runs, or one for each (`data.runs`).  seeds: one run each; the seed alone decides the run's
     initial values, order of samples and dropout.  falling: the share of the epochs, at the end, over which the rate
@@ -99,7 +90,7 @@ def fit(
     epochs, from which the same call goes on to the same numbers.  progress: None shows a bar in a terminal only.
 
     A run whose loss turns non-finite is named with its step in a RuntimeWarning; the others finish.  On a GPU the step
-    is captured once and replayed (models with dropout are not captured).
+    is captured once and replayed, unless random numbers or a penalty are part of it.
     Raises ValueError for unknown names and for sizes that do not fit, before any computing.
     """
     device, seeds = resolve(device), tuple(int(seed) for seed in seeds)
@@ -134,27 +125,35 @@ def fit(
     offset = torch.arange(len(seeds), device=device).unsqueeze(1) * (data.samples if per_run else 0)
     workspace: Workspace = {}
     scale = _SCALE if dtype in (torch.float32, torch.bfloat16) else 1.0
-    met = {name: torch.zeros(len(seeds), dtype=dtype, device=device) for name in ("loss", "accuracy")}
+    names = ("loss", "accuracy") if penalty is None else ("loss", "accuracy", "penalty")
+    met = {name: torch.zeros(len(seeds), dtype=dtype, device=device) for name in names}
     count = torch.zeros((), dtype=torch.int64, device=device)
     failed = torch.full((len(seeds),), -1, device=device)
 
     def step(rows: Tensor) -> None:
         """One update of all runs from their samples' rows, (r, b); leaves every result in place."""
         inputs = _gather(x, rows, workspace)
+        if penalty is not None:
+            inputs = inputs.detach().requires_grad_()
         target = y.index_select(0, rows.flatten()).unflatten(0, rows.shape)
-        out = networks.forward(model, stack.state(), inputs, draw=draw, workspace=workspace)
+        state = stack.state()
+        out = networks.forward(model, state, inputs, draw=draw, workspace=workspace if penalty is None else None)
         losses = LOSSES[loss](out, target)
+        met["loss"].add_(losses.detach(), alpha=rows.shape[1])
+        if penalty is not None:
+            extra = penalty(Step(state, inputs, out, draw))
+            met["penalty"].add_(extra.detach(), alpha=rows.shape[1])
+            losses = losses + extra
         gradient = stack.gradient(losses.sum() * scale)
         with torch.no_grad():
             gradient.mul_(1 / scale)
             _penalise(gradient, stack.theta, *prices)
             update(gradient if held is None else gradient.masked_fill_(held, 0))
-            met["loss"].add_(losses.detach(), alpha=rows.shape[1])
             met["accuracy"].add_(hits(out.detach(), target))
             failed.copy_(torch.where((failed < 0) & ~losses.isfinite(), count, failed))
             count.add_(1)
 
-    advance = captured(step) if device.type == "cuda" and not _drops(model) else step
+    advance = captured(step) if device.type == "cuda" and not (penalty or _draws(model)) else step
     history: dict[str, list[Tensor]] = {}
     tensors = {"theta": stack.theta, **slots, "count": count, "failed": failed}
     tensors |= {f"fixed:{name}": value for name, value in stack.fixed.items()}
@@ -164,7 +163,9 @@ def fit(
         "dtype": str(dtype), "trained": stack.names, "shapes": stack.shapes, "model": repr(model),
         "validation": None if validation is None else [validation.name, validation.sha256, validation.provenance],
         "start": None if redraw and start is None else fingerprint(stack.theta, *stack.fixed.values()),
-    } | ({"falling": falling, "epochs": epochs} if falling else {})  # fmt: skip
+    }  # fmt: skip
+    settings |= {"falling": falling, "epochs": epochs} if falling else {}
+    settings |= {} if penalty is None else {"penalty": repr(penalty)}
     path = None if checkpoint is None else Path(checkpoint)
     done = 0
     if path is not None and path.exists():
@@ -183,7 +184,7 @@ def fit(
             for name, total in met.items():
                 history.setdefault(name, []).append((total / data.samples).cpu())
             if validation is not None:
-                values = _evaluate(model, stack.state(), validation, loss)
+                values = evaluate(model, stack.state(), validation, loss)
                 for name, value in zip(("validation_loss", "validation_accuracy"), values, strict=True):
                     history.setdefault(name, []).append(value.cpu())
             for total in met.values():
@@ -212,65 +213,6 @@ def fit(
 def initial(model: nn.Module, seeds: Sequence[int], *, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
     """The tensors by name, (r, ...) each, from which `fit` starts the runs of these seeds, on the CPU."""
     return networks.stack(copy.deepcopy(model).to("cpu", dtype), [_streams(seed)[0] for seed in seeds])
-
-
-@torch.no_grad()
-def predict(
-    trained: Trained, x: Float[Tensor, "*shape"], *, per_run: bool = False, chunk: int = 4096
-) -> Float[Tensor, "r n *k"]:
-    """The outputs of every run for the inputs x, (n, *d), or (r, n, *d) with `per_run`; `chunk` samples at a time."""
-    reference = next(iter(trained.state.values()))
-    rows = x if per_run else x.unsqueeze(0).expand(trained.runs, *x.shape)
-    parts = (part.to(reference) for part in rows.split(chunk, 1))
-    return torch.cat([networks.forward(trained.model, trained.state, part) for part in parts], 1)
-
-
-def accuracy(trained: Trained, data: DataSet) -> Float[Tensor, " r"]:
-    """The share of samples that each run classifies correctly."""
-    out = predict(trained, data.x, per_run=data.runs is not None)
-    return hits(out, _targets(data, trained.runs).to(out.device)) / data.samples
-
-
-def error(trained: Trained, data: DataSet) -> Float[Tensor, " r"]:
-    """The mean absolute error of each run, in the unit of the quantity that y measures."""
-    if not data.quantity:
-        raise ValueError(f"{data.name} has classes: ask for the accuracy.")
-    out = predict(trained, data.x, per_run=data.runs is not None)
-    return LOSSES["mae"](out, _targets(data, trained.runs).to(out))
-
-
-@torch.no_grad()
-def recalibrated(trained: Trained, data: DataSet) -> Trained:
-    """The runs with the mean and variance of all the data in their batch normalisation, layer after layer.
-
-    Running averages lag behind layers that shrink until the end of a training.  Dropout is off.
-    """
-    runs = []
-    for r in range(trained.runs):
-        model = trained.run(r)
-        for layer in model.modules():
-            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-                layer.reset_running_stats()
-                layer.momentum = None  # the mean over all that it sees
-                layer.train()
-        model(data.run(r).x.to(next(model.parameters())))
-        runs.append(networks.tensors(model))
-    state = {name: torch.stack([each[name].detach() for each in runs]) for name in trained.state}
-    return replace(trained, state=state)
-
-
-def _targets(data: DataSet, runs: int) -> Tensor:
-    return data.y if data.runs is not None else data.y.unsqueeze(0).expand(runs, *data.y.shape)
-
-
-@torch.no_grad()
-def _evaluate(model: nn.Module, state: dict[str, Tensor], data: DataSet, loss: str) -> tuple[Tensor, Tensor]:
-    """Mean loss and accuracy of each run, in evaluation mode."""
-    runs = next(iter(state.values())).shape[0]
-    trained = Trained(model.eval(), state, tuple(range(runs)), {}, {}, 0, 0.0)
-    out, target = predict(trained, data.x, per_run=data.runs is not None), _targets(data, runs)
-    model.train()
-    return LOSSES[loss](out, target), hits(out, target) / data.samples
 
 
 def _gather(x: Tensor, rows: Tensor, workspace: Workspace) -> Tensor:
@@ -306,8 +248,8 @@ def _settle(theta: Tensor, slots: Mapping[str, Tensor]) -> None:
         slot.masked_fill_(slot.abs() < tiny, 0)
 
 
-def _drops(model: nn.Module) -> bool:
-    return any(isinstance(layer, nn.Dropout) and layer.p > 0 for layer in model.modules())
+def _draws(model: nn.Module) -> bool:
+    return any(isinstance(layer, Gates) or (isinstance(layer, nn.Dropout) and layer.p > 0) for layer in model.modules())
 
 
 def _silent(progress: bool | None) -> bool | None:

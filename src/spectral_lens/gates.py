@@ -1,0 +1,84 @@
+"""Random gates on the inputs, which learn whether to stay open: what spectral relevance is compared with.
+
+A gate multiplies its input by a random number between 0 and 1.  The probability that it is not zero depends smoothly
+on the gate's parameter, so the expected number of open gates can be part of a loss.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Gates(nn.Module):
+    """z_i x_i for each input i, with a random z_i for each sample in training, the typical one otherwise.
+
+    inputs: how many.  `place`: the parameter of each gate, (inputs,); it starts at `initial`.
+    """
+
+    initial: float
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.place = nn.Parameter(torch.empty(inputs))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.constant_(self.place, self.initial)
+
+    def gate(self, place: Float[Tensor, "*#s d"], uniform: Float[Tensor, "*s d"] | None) -> Float[Tensor, "*#s d"]:
+        """z for uniform random numbers; None gives the typical z."""
+        raise NotImplementedError
+
+    def probability(self, place: Float[Tensor, "*r d"]) -> Float[Tensor, "*r d"]:
+        """P(z > 0) of each gate."""
+        raise NotImplementedError
+
+    def forward(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        return x * self.gate(self.place, torch.rand_like(x) if self.training else None)
+
+
+class StochasticGates(Gates):
+    """z = clamp(mu + sigma e, 0, 1) with a normal e.  P(z > 0) = Phi(mu / sigma).   [yamada2020]
+
+    mu is `place`; it starts at 1/2, and sigma is 1/2 throughout, as there.
+    """
+
+    initial = 0.5
+    sigma = 0.5
+
+    def gate(self, place: Float[Tensor, "*#s d"], uniform: Float[Tensor, "*s d"] | None) -> Float[Tensor, "*#s d"]:
+        if uniform is None:
+            return place.clamp(0, 1)
+        return (place + self.sigma * torch.special.ndtri(_inside(uniform))).clamp(0, 1)
+
+    def probability(self, place: Float[Tensor, "*r d"]) -> Float[Tensor, "*r d"]:
+        return torch.special.ndtr(place / self.sigma)
+
+
+class HardConcreteGates(Gates):
+    """z = clamp(s (zeta - gamma) + gamma, 0, 1) with s = sigmoid((logit u + log alpha) / beta).   [louizos2018]
+
+    P(z > 0) = sigmoid(log alpha - beta log(-gamma / zeta)); log alpha is `place` and starts at 0; beta, gamma
+    and zeta are theirs.
+    """
+
+    initial = 0.0
+    beta, gamma, zeta = 2 / 3, -0.1, 1.1
+
+    def gate(self, place: Float[Tensor, "*#s d"], uniform: Float[Tensor, "*s d"] | None) -> Float[Tensor, "*#s d"]:
+        s = place if uniform is None else (torch.logit(_inside(uniform)) + place) / self.beta
+        return (s.sigmoid() * (self.zeta - self.gamma) + self.gamma).clamp(0, 1)
+
+    def probability(self, place: Float[Tensor, "*r d"]) -> Float[Tensor, "*r d"]:
+        return torch.sigmoid(place - self.beta * torch.log(torch.tensor(-self.gamma / self.zeta)).item())
+
+
+GATES: dict[str, Callable[[int], Gates]] = {"stochastic": StochasticGates, "hard concrete": HardConcreteGates}
+
+
+def _inside(uniform: Tensor) -> Tensor:
+    """Away from 0 and 1, where a quantile is infinite."""
+    tiny = torch.finfo(uniform.dtype).eps
+    return uniform.clamp(tiny, 1 - tiny)
