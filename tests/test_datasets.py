@@ -297,3 +297,46 @@ def test_torchvision_imports_late_and_without_warnings():
     """
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout.strip()) == (0, "MNIST"), done.stderr
+
+
+def test_parts_are_each_runs_own_draw():
+    data = make(n=20, truth={"p": torch.zeros(30)})
+    parts = data.parts(0.35, seeds=(4, 9, 4))
+    assert (parts.runs, parts.samples, dict(parts.truth)) == (3, 7, {})
+    for r, seed in enumerate((4, 9, 4)):
+        rows = torch.randperm(20, generator=torch.Generator().manual_seed(seed))[:7]
+        assert torch.equal(parts.x[r], data.x[rows])
+        assert torch.equal(parts.y[r], data.y[rows])
+    assert not torch.equal(parts.x[0], parts.x[1])
+
+
+@pytest.mark.parametrize(("runs", "fraction"), [(None, 0.0), (None, 1.1), (None, 0.001), (2, 0.5)])
+def test_parts_that_cannot_be_are_refused(runs, fraction):
+    with pytest.raises(ValueError, match="of one set for all runs"):
+        make(runs=runs).parts(fraction, seeds=(1, 2))
+
+
+@pytest.mark.parametrize("runs", [None, 3])
+def test_columns_are_the_chosen_inputs(runs):
+    data = make(runs=runs, truth={"distance": torch.arange(30.0)})
+    flat = data.flat()
+    few = data.columns(torch.tensor([7, 2, 29]))
+    assert few.inputs == ("i7", "i2", "i29")
+    assert few.runs == runs
+    assert torch.equal(few.x, flat.x[..., [7, 2, 29]])
+    assert few.truth["distance"].tolist() == [7, 2, 29]
+    own = data.columns(torch.tensor([[7, 2], [0, 1], [5, 5]]))
+    assert (own.runs, own.dim, dict(own.truth)) == (3, 2, {})
+    for r, places in enumerate(([7, 2], [0, 1], [5, 5])):
+        assert torch.equal(own.x[r], data.run(r).flat().x[:, places])
+        assert torch.equal(own.y[r], data.run(r).y)
+
+
+@pytest.mark.parametrize(
+    ("runs", "chosen"),
+    [(None, torch.tensor([30])), (None, torch.tensor([-1])), (3, torch.zeros(2, 4, dtype=torch.int64)),
+     (None, torch.zeros(0, dtype=torch.int64)), (None, torch.zeros(1, 1, 1, dtype=torch.int64))],
+)  # fmt: skip
+def test_columns_that_are_not_there_are_refused(runs, chosen):
+    with pytest.raises(ValueError, match="places"):
+        make(runs=runs).columns(chosen)

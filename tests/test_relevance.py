@@ -17,6 +17,7 @@ from spectral_lens.relevance import (
     needed,
     normalised,
     of_inputs,
+    overall,
     pair_difference,
     pearson,
     ranking,
@@ -308,3 +309,10 @@ def test_needed_is_the_first_count_that_reaches_the_share():
     assert needed(accuracies, counts, share=0.9, full=full).tolist() == [3, 20, 20]
     assert needed(accuracies, counts, share=0.4, full=full).tolist() == [2, 2, 2]
     assert needed(accuracies, counts, share=0.8, full=full).tolist() == [3, 7, 20]  # the last never reaches it
+
+
+def test_overall_is_the_mean_size_over_samples_and_outputs():
+    explained = torch.tensor([[[1.0, -2.0, 0.0], [3.0, 0.0, -1.0]], [[0.0, 4.0, 0.0], [0.0, 0.0, 1.0]]])
+    torch.testing.assert_close(overall(explained), torch.tensor([4.0, 6.0, 2.0]) / 6)
+    image = explained.unflatten(2, (3, 1))
+    torch.testing.assert_close(overall(image), overall(explained))

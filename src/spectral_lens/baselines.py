@@ -1,10 +1,13 @@
 """Well-known scores that the spectral ones are compared with."""
 
+import warnings
+
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from spectral_lens.datasets import DataSet
+from spectral_lens.layers import fold
 
 
 def lasso(data: DataSet, *, strength: float = 0.01) -> Float[Tensor, "*r d"]:
@@ -26,3 +29,19 @@ def lasso(data: DataSet, *, strength: float = 0.01) -> Float[Tensor, "*r d"]:
     if data.runs is None:
         return coefficients(data.x, data.y)
     return torch.stack([coefficients(x, y) for x, y in zip(data.x, data.y, strict=True)])
+
+
+def deep_shap(
+    model: nn.Module, x: Float[Tensor, "n *d"], *, background: Float[Tensor, "m *d"]
+) -> Float[Tensor, "n k *d"]:
+    """SHAP values of all outputs by shap's DeepExplainer, for a Sequential on the CPU.  [lundberg2017]
+
+    background: samples that stand for an input that is not there.  shap knows torch's own layers alone, so spectral
+    ones are folded first, and a leading Flatten goes.
+    """
+    with warnings.catch_warnings(action="ignore"):  # of its colour maps and progress bars
+        import shap
+
+    layers = [layer for layer in fold(model).cpu() if not isinstance(layer, nn.Flatten)]  # type: ignore[attr-defined]
+    explainer = shap.DeepExplainer(nn.Sequential(*layers), background.cpu())
+    return torch.from_numpy(explainer.shap_values(x.cpu(), check_additivity=False)).movedim(-1, 1)

@@ -48,6 +48,11 @@ def normalised(scores: Float[Tensor, "*r d"]) -> Float[Tensor, "*r d"]:
     return scores / scores.amax(-1, keepdim=True)
 
 
+def overall(explained: Float[Tensor, "n k *d"]) -> Float[Tensor, " d"]:
+    """One score for each input from explanations of many samples: the mean |R| over samples and outputs, normalised."""
+    return normalised(explained.abs().flatten(2).mean((0, 1)))
+
+
 def ranking(scores: Float[Tensor, "*r d"]) -> Int[Tensor, "*r d"]:
     """Inputs from the most to the least relevant; equal scores keep the order of the inputs."""
     return scores.argsort(dim=-1, descending=True, stable=True)

@@ -28,9 +28,10 @@ class SpectralSelector(SelectorMixin, BaseEstimator):
 
     features: how many to keep, an int, or the share of them, a float below one; None keeps all with a score above
     `threshold`.  task: "classification", "regression", or "auto", which looks at y as scikit-learn does.
-    hidden: nodes of the hidden layers.  price, vector_price: of the eigenvalues and of the eigenvectors.
-    epochs, batch, rate: of Adam.  runs: networks.  random_state: as everywhere in scikit-learn.  device: as in
-    `training.fit`.
+    hidden: nodes of the hidden layers, or of the only one.  price, vector_price: of the eigenvalues and of the
+    eigenvectors.  epochs, batch, rate: of Adam; an eigenvalue starts at 1 and moves by about `rate` a step, so a
+    feature can fall silent where the steps are several times 1 / rate.  runs: networks.  random_state: as everywhere in
+    scikit-learn.  device: as in `training.fit`.
 
     After `fit`: scores_, (features,); relevance_, (runs, features), each over its largest; ranking_, features from the
     most to the least relevant; task_; and what scikit-learn's transformers have.
@@ -70,13 +71,14 @@ class SpectralSelector(SelectorMixin, BaseEstimator):
         X, y = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=2, y_numeric=False)
         self.task_ = self._task(y)
         keep = self._count(X.shape[1])
-        data, classes = self._data(X, y)
+        data, outputs = self._data(X, y)
         if self.runs < 1:
             raise ValueError(f"runs={self.runs}: at least one network must be trained.")
         first = int(check_random_state(self.random_state).randint(2**31 - 1))
+        hidden = [self.hidden] if isinstance(self.hidden, int | np.integer) else self.hidden
         prices = {"layer1.lam_in": self.price, "layer1.psi": self.vector_price}
         trained = fit(
-            mlp([data.dim, *self.hidden, classes]),
+            mlp([data.dim, *hidden, outputs]),
             data,
             seeds=range(first, first + self.runs),
             epochs=self.epochs,
@@ -87,6 +89,8 @@ class SpectralSelector(SelectorMixin, BaseEstimator):
             device=self.device,
             progress=False,
         )
+        if trained.failed:
+            raise ValueError(f"rate={self.rate}: {len(trained.failed)} of {self.runs} networks diverged, lower it.")
         found = relevance.of_inputs(trained).double().cpu()
         self.relevance_ = (found / found.amax(1, keepdim=True).clamp(min=torch.finfo(found.dtype).tiny)).numpy()
         self.scores_ = self.relevance_.mean(0)
@@ -101,19 +105,27 @@ class SpectralSelector(SelectorMixin, BaseEstimator):
             raise ValueError(f"task={self.task!r} is unknown: use one of {', '.join(_TASKS)}.")
         if self.task != "auto":
             return self.task
-        return "regression" if type_of_target(y) == "continuous" else "classification"
+        if type_of_target(y) == "continuous":
+            return "regression"
+        values = len(np.unique(y))
+        if y.dtype.kind in "iuf" and values > 20 and len(y) < 10 * values:
+            raise ValueError(
+                f"task='auto': y has {values} whole numbers in {len(y)} samples, which may be classes or a quantity: "
+                "say task='classification' or task='regression'."
+            )
+        return "classification"
 
     def _count(self, there: int) -> int | None:
         """How many features to keep; None where the threshold decides."""
         if self.features is None:
             return None
-        share = isinstance(self.features, float | np.floating)
-        count = round(self.features * there) if share else int(self.features)
-        if (share and not 0 < self.features < 1) or not 1 <= max(count, 1 if share else count) <= there:
-            raise ValueError(
-                f"features={self.features} of n_features={there}: give a number of them, or a share below one."
-            )
-        return max(count, 1)
+        if isinstance(self.features, int | np.integer) and 1 <= self.features <= there:
+            return int(self.features)
+        if isinstance(self.features, float | np.floating) and 0 < self.features < 1:
+            return max(round(float(self.features) * there), 1)
+        raise ValueError(
+            f"features={self.features!r} of n_features={there}: give a number of them, or a share below one."
+        )
 
     def _data(self, X: np.ndarray, y: np.ndarray) -> tuple[DataSet, int]:
         """The standardised data as a set, and the number of outputs that they need."""
@@ -122,12 +134,15 @@ class SpectralSelector(SelectorMixin, BaseEstimator):
         about: dict[str, Any] = {"quantity": "the target, standardised"}
         if self.task_ == "regression":
             values = np.asarray(column_or_1d(y), np.float64)
-            scale = values.std()
-            target = torch.tensor((values - values.mean()) / (scale if scale > 0 else 1), dtype=torch.float32)
+            if np.ptp(values) == 0:
+                raise ValueError(f"y is {values[0]:g} in every sample: there is nothing to learn.")
+            target = torch.tensor((values - values.mean()) / values.std(), dtype=torch.float32)
             outputs = 1
         else:
             check_classification_targets(y)
             encoder = LabelEncoder().fit(y)
+            if len(encoder.classes_) < 2:
+                raise ValueError(f"y is {encoder.classes_[0]} in every sample: there is nothing to learn.")
             target = torch.tensor(encoder.transform(y), dtype=torch.int64)
             outputs = len(encoder.classes_)
             about = {"labels": tuple(map(str, encoder.classes_))}

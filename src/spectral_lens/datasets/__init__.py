@@ -139,6 +139,40 @@ class DataSet:
             self._part(order[first:], f"the samples outside {share} drawn with seed {seed}"),
         )
 
+    def parts(self, fraction: float, seeds: Sequence[int]) -> "DataSet":
+        """For each seed its own part of the samples, drawn at random without repeats: one run each."""
+        count = round(fraction * self.samples)
+        if self.runs is not None or not 0 < fraction <= 1 or count < 1:
+            raise ValueError(
+                f"{self.name}: a fraction of {fraction} of {self.samples} samples, of one set for all runs."
+            )
+        orders = [torch.randperm(self.samples, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds]
+        rows = torch.stack([order[:count] for order in orders]).to(self.y.device)
+        what = f"{100 * fraction:.4g}% of the samples for each of {len(seeds)} runs, drawn with its seed"
+        return self._derived(what, x=self.x[rows], y=self.y[rows], runs=len(seeds), truth={})
+
+    def columns(self, chosen: Tensor) -> "DataSet":
+        """Only these inputs in this order: (m,) places for all runs, or (r, m), each run's own.
+
+        What is known of the inputs goes with them where all runs have the same, else it is left out.
+        """
+        flat, lead = self.flat(), chosen.shape[:-1]
+        if chosen.ndim > 2 or 0 in chosen.shape or lead not in ((), (self.runs or chosen.shape[0],)):
+            raise ValueError(f"{self.name}: places {tuple(chosen.shape)} must be (m,), or (r, m) with its runs.")
+        if int(chosen.min()) < 0 or int(chosen.max()) >= self.dim:
+            raise ValueError(f"{self.name}: places must lie between 0 and {self.dim - 1}.")
+        chosen = chosen.to(self.y.device)
+        what = f"{chosen.shape[-1]} of the inputs"
+        if chosen.ndim == 1:
+            names = tuple(self.inputs[k] for k in chosen.tolist())
+            known = {key: value[..., chosen] for key, value in self.truth.items()}
+            return flat._derived(what, x=flat.x[..., chosen], inputs=names, truth=known)
+        runs = len(chosen)
+        x, y = (each if self.runs is not None else each.expand(runs, *each.shape) for each in (flat.x, flat.y))
+        names = tuple(f"input {k + 1}" for k in range(chosen.shape[1]))
+        picked = x.gather(2, chosen.unsqueeze(1).expand(-1, x.shape[1], -1))
+        return flat._derived(f"{what}, each run's own", x=picked, y=y, inputs=names, runs=runs, truth={})
+
     def select(self, classes: Sequence[int]) -> "DataSet":
         """Only the samples of these classes, relabelled 0 ... in the order given; the order of samples stays.
 
