@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sklearn.datasets import make_regression
+from sklearn.datasets import load_diabetes, make_regression
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -70,9 +70,48 @@ def test_in_a_pipeline_and_a_grid_search():
 
 @pytest.mark.parametrize(
     "change",
-    [{"task": "clustering"}, {"features": 0}, {"features": 9}, {"features": 1.5}, {"features": 0.0}, {"runs": 0}],
+    [
+        {"task": "clustering"},
+        {"features": 0},
+        {"features": 9},
+        {"features": 1.5},
+        {"features": 0.0},
+        {"features": "all"},
+        {"features": [0, 1]},
+        {"runs": 0},
+    ],
 )
 def test_wrong_options_are_named(change):
     X, y = table(50)
     with pytest.raises(ValueError, match=f"{next(iter(change))}="):
         SpectralSelector(**(QUICK | change)).fit(X, y)
+
+
+def test_whole_numbers_that_may_be_a_quantity():
+    X, y = load_diabetes(return_X_y=True)  # 214 whole numbers, which scikit-learn calls classes
+    with pytest.raises(ValueError, match="task='auto': y has 214"):
+        SpectralSelector(**QUICK).fit(X, y)
+    assert SpectralSelector(task="regression", **QUICK).fit(X, y).task_ == "regression"
+    assert SpectralSelector(task="classification", **QUICK).fit(X, y).task_ == "classification"
+    assert SpectralSelector(**QUICK).fit(X[:300], np.arange(300) % 30).task_ == "classification"
+    assert SpectralSelector(**QUICK).fit(X[:60], [f"no. {k}" for k in range(30)] * 2).task_ == "classification"
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_a_target_that_never_changes(task):
+    with pytest.raises(ValueError, match="y is 4 in every sample"):
+        SpectralSelector(task=task, **QUICK).fit(table(50)[0], np.full(50, 4))
+
+
+def test_one_hidden_layer_as_a_number():
+    X, y = table(50)
+    one, same = (SpectralSelector(random_state=0, **QUICK | {"hidden": h}).fit(X, y) for h in (5, [5]))
+    np.testing.assert_array_equal(one.scores_, same.scores_)
+
+
+def test_a_training_that_diverges():
+    with (
+        pytest.warns(RuntimeWarning, match="non-finite"),
+        pytest.raises(ValueError, match=r"rate=1e\+30: 2 of 2 networks"),
+    ):
+        SpectralSelector(rate=1e30, **QUICK).fit(*table(50))
