@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 import oracles
 from oracles import measured, toy, train_alone
-from spectral_lens import losses, networks, training
+from spectral_lens import losses, networks, stacks, training
 from spectral_lens.layers import SpectralConv2d, SpectralLinear
 from spectral_lens.networks import mlp
 from spectral_lens.training import accuracy, error, fit, predict, recalibrated
@@ -188,6 +188,34 @@ def test_each_run_is_an_ordinary_loop(experiment, name):
             torch.testing.assert_close(trained.history[key][:, r], value, **TIGHT, equal_nan=True)
         x = own(options, r)["data"].x
         torch.testing.assert_close(trained.run(r)(x), alone(x), **TIGHT)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("name", ["penalties", "everything", "products", "frozen"])
+def test_runs_are_the_same_whether_they_are_updated_together_or_not(experiment, monkeypatch, name, rows):
+    model, options, together = experiment(name)
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    monkeypatch.setattr(stacks, "_TOGETHER", rows * trained)
+    apart = fit(model, seeds=SEEDS, epochs=3, **DOUBLE, **options)
+    for one, other in ((apart.state, together.state), (apart.history, together.history)):
+        for key, value in one.items():
+            torch.testing.assert_close(value, other[key], rtol=1e-14, atol=1e-14, equal_nan=True)
+
+
+@pytest.mark.parametrize("init", ["chicchi", "giambagli"])
+def test_fixed_eigenvalues_of_the_outputs_count_unless_they_are_zero(init):
+    model, data = mlp([5, 6, 3], init=init, train={"lam_in", "psi"}), toy(20, (5,), 3)
+    options = {
+        "epochs": 3,
+        "batch": 10,
+        "rate": 0.05,
+    }  # few samples at a time: the spectral layer's weight is not built
+    trained = fit(model, data, seeds=SEEDS, **options, **DOUBLE)
+    assert trained.state["layer1.lam_out"].any() == (init == "giambagli")
+    for r, seed in enumerate(SEEDS):
+        alone, _ = train_alone(model, data=data, seed=seed, **options)
+        for key, value in alone.state_dict().items():
+            torch.testing.assert_close(trained.state[key][r], value, **TIGHT)
 
 
 class Steep:
@@ -476,8 +504,10 @@ def assert_same_bits(one, other):
             torch.testing.assert_close(value, b[key], rtol=0, atol=0, equal_nan=True)
 
 
+@pytest.mark.parametrize("together", [1, stacks._TOGETHER])
 @pytest.mark.parametrize("optimizer", ["adam", "adamax", "sgd"])
-def test_a_resumed_training_has_the_same_bits(tmp_path, optimizer):
+def test_a_resumed_training_has_the_same_bits(tmp_path, monkeypatch, optimizer, together):
+    monkeypatch.setattr(stacks, "_TOGETHER", together)
     model, path = dropping(), tmp_path / "run.npz"
     whole = fit(model, epochs=5, optimizer=optimizer, **STOPPED)
     fit(model, epochs=2, optimizer=optimizer, checkpoint=path, **STOPPED)
@@ -538,6 +568,14 @@ def test_another_experiments_checkpoint_is_refused(tmp_path, change, named):
     with pytest.raises(ValueError, match=f"belongs to another experiment.*{named}"):
         fit(**({"model": dropping(), "epochs": 2, "checkpoint": path} | STOPPED | change))
     assert path.read_bytes() == before
+
+
+def test_a_checkpoint_of_other_blocks_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "run.npz"
+    fit(dropping(), epochs=1, checkpoint=path, **STOPPED)
+    monkeypatch.setattr(stacks, "_TOGETHER", 1)
+    with pytest.raises(ValueError, match="blocks: None then, 3 now"):
+        fit(dropping(), epochs=2, checkpoint=path, **STOPPED)
 
 
 def test_a_truncated_checkpoint_is_refused_and_kept(tmp_path):

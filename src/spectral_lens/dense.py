@@ -62,7 +62,7 @@ class _Dense(torch.autograd.Function):
         workspace: Workspace,
         key: object,
     ) -> Tensor:
-        out = torch.bmm(x, weight.mT, out=_memory(workspace, key, "out", x, weight.shape[1]))
+        out = torch.bmm(x, weight.mT, out=_memory(workspace, key, "out", x, (*x.shape[:2], weight.shape[1])))
         if bias is not None:
             out.add_(bias.unsqueeze(1))
         if activation is not None:
@@ -75,22 +75,19 @@ class _Dense(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, out = ctx.saved_tensors
         if ctx.activation is not None:
-            into = _memory(ctx.workspace, ctx.key, "slope", x, weight.shape[1])
+            into = _memory(ctx.workspace, ctx.key, "slope", x, out.shape)
             grad = ctx.activation.slope(grad, out, into)
+        grad_x = grad_weight = None
         into_x, into_weight, into_bias = ctx.needs_input_grad[:3]
-        return (
-            torch.bmm(grad, weight, out=_memory(ctx.workspace, ctx.key, "x", x, x.shape[2])) if into_x else None,
-            torch.bmm(grad.mT, x) if into_weight else None,
-            grad.sum(1) if into_bias else None,
-            None,
-            None,
-            None,
-        )
+        if into_x:
+            grad_x = torch.bmm(grad, weight, out=_memory(ctx.workspace, ctx.key, "x", x, x.shape))
+        if into_weight:
+            grad_weight = torch.bmm(grad.mT, x, out=_memory(ctx.workspace, ctx.key, "weight", x, weight.shape))
+        return grad_x, grad_weight, grad.sum(1) if into_bias else None, None, None, None
 
 
-def _memory(workspace: Workspace, key: object, what: str, x: Tensor, width: int) -> Tensor:
-    """The (r, n, width) tensor of that name, made at the first call; a fresh alias, which has no history."""
-    shape = (x.shape[0], x.shape[1], width)
+def _memory(workspace: Workspace, key: object, what: str, like: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The tensor of that name and shape, made at the first call; a fresh alias, which has no history."""
     if (key, what, shape) not in workspace:
-        workspace[key, what, shape] = x.new_empty(shape)
+        workspace[key, what, shape] = like.new_empty(shape)
     return workspace[key, what, shape].detach()

@@ -34,6 +34,7 @@ from spectral_lens.training import Step, fit, initial
 Scores = Float[Tensor, "r d"]
 _PASSES = 100  # of a network whose inputs are shuffled, where it has not stopped before
 _C = 0.1  # scikit-learn's weight of the likelihood's sum against the penalty: a few hundred samples decide
+_EPS = 0.03  # the smallest penalty over the largest: below, alike inputs take the solver minutes
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ def permutation(hidden: Sequence[int]) -> Callable[[np.ndarray, np.ndarray, int]
 def sparse_linear(x: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
     """Size of the coefficients of the LASSO; for classes of logistic regressions, one against the rest."""
     if _measured(y):
-        return np.abs(LassoCV(cv=4, alphas=20, max_iter=20_000, random_state=seed).fit(x, y).coef_)
+        return np.abs(LassoCV(cv=4, alphas=20, eps=_EPS, random_state=seed).fit(x, y).coef_)
     one = LogisticRegression(l1_ratio=1, C=_C, solver="liblinear", random_state=seed)
     several = OneVsRestClassifier(one).fit(x, y).estimators_
     return np.asarray(np.linalg.norm([each.coef_[0] for each in several], axis=0))

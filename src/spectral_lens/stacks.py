@@ -11,9 +11,14 @@ from spectral_lens import networks
 
 PerRun = float | Sequence[float]
 
+_TOGETHER = 2**20  # parameters: with gradient, signs and what an optimiser remembers they stay in a CPU's cache
+
 
 class Stack:
-    """The runs' tensors on the device: what is trained in one matrix `theta`, the rest by name in `fixed`."""
+    """The runs' tensors on the device: what is trained in one matrix `theta`, the rest by name in `fixed`.
+
+    `blocks`: the rows of theta that are best updated together, one block after the other.
+    """
 
     def __init__(
         self,
@@ -35,16 +40,24 @@ class Stack:
         self.runs = len(seeds)
         parts = zip(self.names, self.theta.split(self.sizes, 1), self.shapes, strict=True)
         self._leaves = {name: part.view(self.runs, *shape).detach().requires_grad_() for name, part, shape in parts}
-        self._gradient = torch.empty_like(self.theta)
+        rows = max(1, _TOGETHER // self.theta.shape[1]) if device.type == "cpu" else self.runs
+        self.blocks = [slice(k, min(k + rows, self.runs)) for k in range(0, self.runs, rows)]
+        self._gradient = torch.empty_like(self.theta[self.blocks[0]])
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor by name, (r, ...); what is trained looks into theta and asks for gradients."""
         return self._leaves | self.fixed
 
-    def gradient(self, of: Tensor) -> Float[Tensor, "r p"]:
-        """The gradient of a number with respect to theta, in memory that the next call writes again."""
-        parts = torch.autograd.grad(of, list(self._leaves.values()), materialize_grads=True)
-        return torch.cat([part.reshape(self.runs, -1) for part in parts], 1, out=self._gradient)
+    def gradients(self, of: Tensor) -> tuple[Tensor, ...]:
+        """The gradients of a number with respect to what is trained, in the order of `names`."""
+        return torch.autograd.grad(of, list(self._leaves.values()), materialize_grads=True)
+
+    def joined(self, gradients: Sequence[Tensor], block: slice, factor: float) -> Float[Tensor, "rows p"]:
+        """The gradients times a factor, as one block's rows of theta, in memory that the next call writes again."""
+        rows = self._gradient[: block.stop - block.start]
+        for part, into in zip(gradients, rows.split(self.sizes, 1), strict=True):
+            torch.mul(part[block].reshape(into.shape), factor, out=into)
+        return rows
 
     def per_run(self, value: PerRun, what: str) -> Float[Tensor, "r 1"]:
         """One number for all runs, or one for each, as a column."""

@@ -109,8 +109,10 @@ def fit(
     model.to(device)
     full = stack.per_run(rate, "rate")
     present = full.clone()  # one place, so that a captured step reads what stands in it
-    update, slots = OPTIMIZERS[optimizer](stack.theta, present)
-    prices = stack.coefficients(l1, "l1"), stack.coefficients(l2, "l2"), torch.empty_like(stack.theta if l1 else full)
+    optimizers = [OPTIMIZERS[optimizer](stack.theta[block], present[block]) for block in stack.blocks]
+    slots = {f"{name}:{k}" if k else name: slot for k, its in enumerate(optimizers) for name, slot in its.slots.items()}
+    prices = stack.coefficients(l1, "l1"), stack.coefficients(l2, "l2")
+    signs = torch.empty_like(stack.theta[stack.blocks[0]] if l1 else full)
     held = stack.held(masks)
     generators = [torch.Generator(device).manual_seed(_streams(seed)[1]) for seed in seeds]
 
@@ -144,11 +146,12 @@ def fit(
             extra = penalty(Step(state, inputs, out, draw))
             met["penalty"].add_(extra.detach(), alpha=rows.shape[1])
             losses = losses + extra
-        gradient = stack.gradient(losses.sum() * scale)
+        gradients = stack.gradients(losses.sum() * scale)
         with torch.no_grad():
-            gradient.mul_(1 / scale)
-            _penalise(gradient, stack.theta, *prices)
-            update(gradient if held is None else gradient.masked_fill_(held, 0))
+            for block, its in zip(stack.blocks, optimizers, strict=True):
+                gradient = stack.joined(gradients, block, 1 / scale)
+                _penalise(gradient, stack.theta, block, *prices, signs)
+                its.update(gradient if held is None else gradient.masked_fill_(held[block], 0))
             met["accuracy"].add_(hits(out.detach(), target))
             failed.copy_(torch.where((failed < 0) & ~losses.isfinite(), count, failed))
             count.add_(1)
@@ -166,6 +169,7 @@ def fit(
     }  # fmt: skip
     settings |= {"falling": falling, "epochs": epochs} if falling else {}
     settings |= {} if penalty is None else {"penalty": repr(penalty)}
+    settings |= {"blocks": len(stack.blocks)} if len(stack.blocks) > 1 else {}
     path = None if checkpoint is None else Path(checkpoint)
     done = 0
     if path is not None and path.exists():
@@ -189,7 +193,8 @@ def fit(
                     history.setdefault(name, []).append(value.cpu())
             for total in met.values():
                 total.zero_()
-            _settle(stack.theta, slots)
+            for block, its in zip(stack.blocks, optimizers, strict=True):
+                _settle(stack.theta[block], its.slots)
             bar.update()
             if path is not None and ((epoch + 1) % every == 0 or epoch + 1 == epochs):
                 checkpoints.save(path, settings, tensors | checkpoints.progress(generators, history))
@@ -226,15 +231,17 @@ def _gather(x: Tensor, rows: Tensor, workspace: Workspace) -> Tensor:
 def _penalise(
     gradient: Tensor,
     theta: Tensor,
+    block: slice,
     l1: Sequence[tuple[slice, Tensor]],
     l2: Sequence[tuple[slice, Tensor]],
     spare: Tensor,
 ) -> None:
-    """Add the gradient of l1 * sum |p| + l2 * sum p^2, known in closed form."""
+    """Add the gradient of l1 * sum |p| + l2 * sum p^2, known in closed form, to the rows of one block."""
     for part, coefficient in l1:
-        gradient[:, part].addcmul_(coefficient, torch.sign(theta[:, part], out=spare[:, part]))
+        sign = torch.sign(theta[block, part], out=spare[: len(gradient), part])
+        gradient[:, part].addcmul_(coefficient[block], sign)
     for part, coefficient in l2:
-        gradient[:, part].addcmul_(coefficient, theta[:, part], value=2)
+        gradient[:, part].addcmul_(coefficient[block], theta[block, part], value=2)
 
 
 def _settle(theta: Tensor, slots: Mapping[str, Tensor]) -> None:
