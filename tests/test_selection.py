@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
+from spectral_lens import selection
 from spectral_lens.datasets import synthetic
 from spectral_lens.relevance import ranking
 from spectral_lens.selection import (
@@ -88,6 +89,20 @@ def test_lassonet_finds_what_matters(known):
     assert (scores.amax(1) / scores.amin(1) > 2).all()  # they left one after the other
     again = lassonet(data, **options, dtype=torch.float64)
     torch.testing.assert_close(again, scores, rtol=0, atol=0)
+
+
+def test_who_comes_back_to_lassonets_path_has_left(known, monkeypatch):
+    gone = iter([[], [0], [], [0, 1], [1], range(8)])  # after each step; one step at each strength
+
+    def step(skip, first, **_):
+        kept = torch.ones(8, dtype=skip.dtype)
+        kept[list(next(gone))] = 0
+        return torch.ones_like(skip) * kept, first
+
+    monkeypatch.setattr(selection, "hierarchical", step)
+    options = {"hidden": [4], "seeds": (5, 6), "start": 1.0, "growth": 2.0, "longest": 6, "epochs": 1, "warm_up": 1}
+    scores = lassonet(known[0], batch=600, **options, dtype=torch.float64)
+    torch.testing.assert_close(scores[0], torch.tensor([1.0, 4.0] + 6 * [16.0], dtype=torch.float64))
 
 
 def test_lassonet_of_a_run_is_that_of_the_run_alone(known):

@@ -108,7 +108,7 @@ def lassonet(
     loss: str = "cross_entropy",
     dtype: torch.dtype = torch.float32,
 ) -> Scores:
-    """The strength at which each input leaves LassoNet's path.  [lemhadri2021]
+    """The strength at which each input leaves LassoNet's path for the first time.  [lemhadri2021]
 
     A network with a linear layer beside it, from the inputs to the outputs, in which an input's first weights are at
     most `bound` times its linear one.  `warm_up` epochs of Adam with the plain network come first.  Then the strength
@@ -128,6 +128,7 @@ def lassonet(
     generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
     x, y = (part if data.runs is not None else part.expand(len(seeds), *part.shape) for part in (data.x, data.y))
     left = torch.zeros(len(seeds), data.dim, dtype=dtype)
+    alive = torch.ones_like(left, dtype=torch.bool)
     for k in range(longest * epochs):
         strength = start * growth ** (k // epochs)
         order = torch.stack([torch.randperm(data.samples, generator=generator) for generator in generators])
@@ -144,12 +145,12 @@ def lassonet(
                 state["skip"], state["layer1.weight"] = pair
         if not state["skip"].isfinite().all():
             raise RuntimeError(f"LassoNet's path diverged at a strength of {strength:.3g}: lower rate={rate}.")
-        here = state["skip"].abs().amax(1) > 0
-        left[here] = strength
-        if not here.any():
+        alive &= state["skip"].abs().amax(1) > 0  # who comes back when a stronger one leaves has left all the same
+        left[alive] = strength
+        if not alive.any():
             break
     # those that never left are told apart by their linear weights
-    return left + state["skip"].detach().norm(dim=1)
+    return left + alive * state["skip"].detach().norm(dim=1)
 
 
 def by_sklearn(
