@@ -24,7 +24,7 @@ def relevance(lam_in: Float[Tensor, "*r d"], psi: Float[Tensor, "*shape"]) -> Fl
     others = [axis for axis in range(lam_in.ndim - 1, psi.ndim) if axis != channels]
     if psi.ndim <= channels or psi.shape[channels] != lam_in.shape[-1]:
         raise ValueError(f"psi {tuple(psi.shape)} has no axis of {lam_in.shape[-1]} inputs behind its outputs.")
-    return lam_in.abs() * torch.linalg.vector_norm(psi, dim=others)
+    return lam_in.abs() * psi.square().sum(others).sqrt()  # over rows vector_norm is several times slower
 
 
 def of_inputs(trained: Trained | nn.Module) -> Float[Tensor, "*r d"]:
