@@ -1,34 +1,103 @@
 """Spectra of a network's operators, against the direct way through automatic differentiation.
 
-    python benchmarks/stability.py [--part regularised] [--repeats 3] [--images 100]
+    python benchmarks/stability.py [--part kernel regularised] [--repeats 3] [--images 100]
 
 First the results are compared, then the clock runs.  Demanded of us, in times as fast:
 
+    kernel       10 as the contraction of full gradients, collected in a loop or by torch.func
+                 (the CNN has few parameters: its gradients have no shorter form, and against torch.func there is only
+                 the half of their inner products to save that the symmetry gives)
     regularised  3 as the double backward pass over the full Jacobian, written for one run
                  (the entropy needs all k rows of the Jacobian: with k = 10 the operations alone allow 2)
 """
 
 import argparse
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, jacrev, vmap
 from torch.nn import functional as F
 
-from spectral_lens import convnets, networks
+from spectral_lens import convnets, kernels, networks
 from spectral_lens.devices import resolve
 from spectral_lens.regularisers import JacobianNorm, LargestSingularValue, SpectralEntropy
 from spectral_lens.training import Step
 from timing import OURS, Line, Work, add_options, agree, best_of, clock, surroundings, table, write
 
 CLASSES, RUNS, FEW = 10, 5, 7
+SMALL, LARGE = 48, 256  # images of a kernel
+DENSE = [784, 512, 512, CLASSES]
+ROOM = 4_000_000_000  # bytes of full gradients, beyond which nobody else is asked
 
 
 class Given(NamedTuple):
     device: torch.device
     images: int
     repeats: int
+
+
+# ---- the tangent kernel
+
+
+def looped(model: nn.Module, x: Tensor) -> Tensor:
+    """One backward pass for each sample and output, all gradients in one matrix."""
+    own = list(model.parameters())
+    outputs = [each for sample in x.split(1) for each in model(sample)[0]]
+    rows = [torch.autograd.grad(each, own, retain_graph=True) for each in outputs]
+    J = torch.stack([torch.cat([each.flatten() for each in row]) for row in rows])
+    return (J @ J.mT).view(len(x), CLASSES, len(x), CLASSES).transpose(1, 2)
+
+
+def contracted(jacobians: Iterable[Tensor]) -> Tensor:
+    """Parameter by parameter, as in torch's tutorial on the tangent kernel."""
+    return torch.stack([torch.einsum("naf,mbf->nmab", J, J) for J in (each.flatten(2) for each in jacobians)]).sum(0)
+
+
+def by_sample(model: nn.Module, x: Tensor) -> Tensor:
+    def one(own: dict[str, Tensor], sample: Tensor) -> Tensor:
+        return functional_call(model, own, (sample.unsqueeze(0),)).squeeze(0)
+
+    return contracted(vmap(jacrev(one), (None, 0))(dict(model.named_parameters()), x).values())
+
+
+def by_batch(model: nn.Module, x: Tensor) -> Tensor:
+    one = jacrev(lambda own: functional_call(model, own, (x,)), chunk_size=CLASSES)
+    return contracted(one(dict(model.named_parameters())).values())
+
+
+def kernel_contenders(model: nn.Module, x: Tensor) -> dict[str, Work]:
+    return {
+        OURS: lambda: kernels.tangent_kernel(model, x),
+        "full gradients, a loop over all outputs": lambda: looped(model, x),
+        "torch.func, jacrev sample by sample (vmap)": torch.no_grad()(lambda: by_sample(model, x)),
+        "torch.func, jacrev of the batch": torch.no_grad()(lambda: by_batch(model, x)),
+    }
+
+
+def measure_kernel(given: Given) -> list[Line]:
+    models = {"the CNN": convnets.cnn((1, 28, 28), CLASSES), "784-512-512-10": networks.mlp(DENSE, spectral=0)}
+    images = torch.rand(LARGE, 1, 28, 28, generator=torch.Generator().manual_seed(0)).to(given.device)
+    lines = []
+    for name, model in models.items():
+        model.eval().to(given.device)
+        size = sum(each.numel() for each in model.parameters())
+        print(f"kernel: {name}, {size} parameters, {CLASSES} outputs")
+        agree(kernel_contenders(copy.deepcopy(model).double(), images[:FEW].double()), 1e-12)
+        for count in (SMALL, LARGE):
+            full = count * CLASSES * size * images.element_size()
+            print(f"    {count} images, whose full gradients take {full / 1e6:.0f} MB")
+            contenders = kernel_contenders(model, images[:count])
+            if count == LARGE:
+                contenders.popitem()  # the last one's time is quadratic in the images
+            if full > ROOM:
+                contenders = {OURS: contenders[OURS]}
+            best = best_of(given.repeats, {key: clock(work, given.device) for key, work in contenders.items()})
+            demands = {key: 10.0 for key in contenders if key != OURS}
+            lines += table(f"kernel, {name}, {count} images", best, demands)
+    return lines
 
 
 # ---- a regularised step of training
@@ -140,6 +209,7 @@ def measure_regularised(given: Given) -> list[Line]:
 # ---- all of it
 
 PARTS: dict[str, Callable[[Given], list[Line]]] = {
+    "kernel": measure_kernel,
     "regularised": measure_regularised,
 }
 

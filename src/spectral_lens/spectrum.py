@@ -35,28 +35,37 @@ class Estimate(NamedTuple):
     error: Float[Tensor, " n"]
 
 
-def products(function: Callable[[Tensor], Tensor], at: Float[Tensor, "n *d"], *, share: float = 0.0) -> Products:
-    """R of the relevance that is the derivative of `function`, (n, *d) to (n, k), at `at`, each sample on its own.
+def derivative(function: Callable[[Tensor], Tensor], at: Float[Tensor, "n *d"]) -> Products:
+    """The transposed Jacobian of `function`, (n, *d) to (n, k), at `at`, each sample on its own.
 
-    For LRP that is `lambda factor: lrp.rewritten(model, rules=rules)(x, factor)` at ones.  The columns' sums, by which
-    they are divided, cost one forward product.  share: as in `quality.redistribution`.
+    `apply` is J^T z, `adjoint` is J u; nothing is divided, and no column left out.
     """
     with torch.no_grad():
         with Swift():
             out, pull = vjp(function, at)  # type: ignore[misc]
         # the pull-back is linear, so its own pull-back is the push-forward
         _, push = vjp(lambda z: pull(z)[0], torch.zeros_like(out))  # type: ignore[misc]
-        inverse, kept = inverted(push(torch.ones_like(at))[0], share=share)
 
     def apply(z: Tensor) -> Tensor:
         with torch.no_grad():
-            return pull((z * inverse).to(out))[0].flatten(1)
+            return pull(z.to(out))[0].flatten(1)
 
     def adjoint(u: Tensor) -> Tensor:
         with torch.no_grad():
-            return push(u.view_as(at))[0] * inverse
+            return push(u.view_as(at))[0]
 
-    return Products(apply, adjoint, kept)
+    return Products(apply, adjoint, torch.ones_like(out, dtype=torch.bool))
+
+
+def products(function: Callable[[Tensor], Tensor], at: Float[Tensor, "n *d"], *, share: float = 0.0) -> Products:
+    """R of the relevance that is the derivative of `function`, (n, *d) to (n, k), at `at`, each sample on its own.
+
+    For LRP that is `lambda factor: lrp.rewritten(model, rules=rules)(x, factor)` at ones.  The columns' sums, by which
+    they are divided, cost one forward product.  share: as in `quality.redistribution`.
+    """
+    whole = derivative(function, at)
+    inverse, kept = inverted(whole.adjoint(torch.ones_like(at)), share=share)
+    return Products(lambda z: whole.apply(z * inverse), lambda u: whole.adjoint(u) * inverse, kept)
 
 
 def largest(
@@ -72,6 +81,7 @@ def largest(
     start = torch.randn(matrix.kept.shape, generator=generator)
     v = _unit(_like(matrix, start))[0]
     u, alpha = _unit(matrix.apply(v))
+    v = v.to(u)  # the draw's precision need not be the matrix's
     right, left, diagonal = [v], [u], [alpha]
     above: list[Tensor] = []
     for _ in range(steps):
@@ -104,7 +114,7 @@ def frobenius(matrix: Products, *, draws: int = 10, generator: torch.Generator |
     sketch = torch.stack([matrix.adjoint(matrix.apply(z)) for z in inside], 2)
     basis = torch.linalg.qr(sketch).Q  # (n, k, draws)
     exact = sum(matrix.apply(z).square().sum(1) for z in basis.unbind(2))
-    rest = outside.movedim(0, 2)
+    rest = outside.movedim(0, 2).to(basis)
     rest = rest - basis @ (basis.mT @ rest)
     sampled = torch.stack([matrix.apply(z).square().sum(1) for z in rest.unbind(2)], 1)
     norm = (exact + sampled.mean(1)).sqrt()
