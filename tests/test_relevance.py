@@ -10,6 +10,7 @@ from torch import nn
 
 import oracles
 from oracles import toy
+from spectral_lens import relevance as module
 from spectral_lens.layers import SpectralConv2d, SpectralLinear, spectralize
 from spectral_lens.networks import mlp, stack
 from spectral_lens.relevance import (
@@ -316,3 +317,14 @@ def test_overall_is_the_mean_size_over_samples_and_outputs():
     torch.testing.assert_close(overall(explained), torch.tensor([4.0, 6.0, 2.0]) / 6)
     image = explained.unflatten(2, (3, 1))
     torch.testing.assert_close(overall(image), overall(explained))
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (2, 5, 7), (2, 5, 7, 3, 2)])
+def test_relevance_in_blocks_is_the_norm(monkeypatch, shape):
+    psi = torch.randn(shape, dtype=torch.float64)
+    lam = torch.randn(shape[:1] + shape[2:3] if len(shape) > 2 else shape[1:], dtype=torch.float64)
+    axes = (0,) if len(shape) == 2 else (1, *range(3, len(shape)))
+    expected = lam.abs() * torch.linalg.vector_norm(psi, dim=axes)
+    for block in (1, 40, 10**6):
+        monkeypatch.setattr(module, "_BLOCK", block)
+        torch.testing.assert_close(relevance(lam, psi), expected, rtol=1e-12, atol=0)
