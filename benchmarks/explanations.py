@@ -13,15 +13,9 @@ First the results are compared, then the clock runs.  Demanded of us, in times a
 """
 
 import argparse
-import contextlib
 import copy
-import datetime
-import json
-import platform
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -32,7 +26,7 @@ from spectral_lens import attribution, convnets, flipping, lrp, quality, shapley
 from spectral_lens.datasets import cache, images, photographs
 from spectral_lens.datasets.vision import torchvision
 from spectral_lens.devices import resolve
-from timing import best_of, seconds
+from timing import OURS, Line, Work, add_options, agree, best_of, clock, difference, surroundings, table, write
 
 CLASSES, GAMMA, GRID = 10, 0.25, (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 TINY = 1e-30  # what the peers add to denominators
@@ -40,10 +34,7 @@ FEW = 10  # images of a comparison
 STEPS, ORDERS, PERMUTATIONS, PATCH = 10, 5, 5, 4
 SHARE, TOLERANCE, DRAWS = 0.1, 0.01, 20  # of the SSM
 SAMPLED = 20  # outputs that the peer's thousand are extrapolated from
-OURS = "spectral_lens"
 QUANTUS = "quantus scikit-image lazy-loader"  # with what it imports beyond this project
-
-Work = Callable[[], Tensor]
 
 
 class Given(NamedTuple):
@@ -56,51 +47,12 @@ class Given(NamedTuple):
         return Given(copy.deepcopy(self.model).double(), self.x[:FEW].double(), 1)
 
 
-class Line(NamedTuple):
-    part: str
-    contender: str
-    seconds: float
-    ratio: float
-    demand: float | None
-
-
-# ---- the clock and the table
-
-
-def clock(work: Callable[[], object], device: torch.device) -> Callable[[], float]:
-    def whole() -> None:
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    return lambda: seconds(whole)
-
-
-def table(part: str, best: dict[str, float], demands: dict[str, float]) -> list[Line]:
-    lines = [Line(part, name, value, value / best[OURS], demands.get(name)) for name, value in best.items()]
-    for line in lines:
-        verdict = "holds" if line.demand is None or line.ratio >= line.demand else "MISSED"
-        demanded = "" if line.demand is None else f"{line.demand:6g} x demanded: {verdict}"
-        print(f"    {line.contender:44s} {line.seconds:9.3f} s {line.ratio:8.2f} x {demanded}".rstrip())
-    return lines
+# ---- the clock
 
 
 def race(part: str, given: Given, contenders: dict[str, Work], demands: dict[str, float]) -> list[Line]:
     timed = {name: clock(work, given.x.device) for name, work in contenders.items()}
     return table(part, best_of(given.repeats, timed), demands)
-
-
-def difference(one: Tensor, other: Tensor) -> float:
-    return float((one - other).norm() / one.norm())
-
-
-def agree(contenders: dict[str, Work], tolerance: float) -> list[Tensor]:
-    """The contenders' results; says how far they are from the first one's, raises where that is too far."""
-    first, *others = (work() for work in contenders.values())
-    worst = max(difference(first, other) for other in others)
-    print(f"    same results: they differ by {worst:.0e} (of their norm, {str(first.dtype).removeprefix('torch.')})")
-    assert worst < tolerance, f"{worst} is not below {tolerance}"
-    return [first, *others]
 
 
 def fastest(make: Callable[[Any], Work], options: Iterable[Any], device: torch.device) -> Any:
@@ -426,31 +378,15 @@ def digits(count: int) -> Tensor:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--images", type=int, default=100)
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--json", type=Path, help="write the figures there too")
+    add_options(parser, parts=PARTS, repeats=3)
     asked = parser.parse_args()
     torchvision()  # before zennit imports it
     device = resolve(asked.device)
     torch.manual_seed(0)
     model = convnets.cnn((1, 28, 28), CLASSES, bias=False).requires_grad_(False).eval().to(device)
     given = Given(model, digits(asked.images).to(device), asked.repeats)
-    versions = {each.name: each.version for each in map(distribution, ("torch", "captum", "zennit"))}
-    with contextlib.suppress(PackageNotFoundError):
-        versions["quantus"] = distribution("quantus").version
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    about = {
-        "versions": versions,
-        "device": where,
-        "threads": torch.get_num_threads(),
-        "date": datetime.date.today().isoformat(),
-    }
-    print(", ".join(f"{k} {v}" for k, v in versions.items()) + f"; {where}, {about['threads']} threads")
-    lines = [line for part in asked.part for line in PARTS[part](given)]
-    if asked.json:
-        asked.json.write_text(json.dumps(about | {"figures": [line._asdict() for line in lines]}, indent=1) + "\n")
+    about = surroundings(device, ("torch", "captum", "zennit", "quantus"))
+    write(asked.json, about, [line for part in asked.part for line in PARTS[part](given)])
 
 
 if __name__ == "__main__":
