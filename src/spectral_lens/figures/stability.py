@@ -1,0 +1,101 @@
+"""Spectra of a network's operators and what they say.  Imported by the chapters that need it, not through `figures`."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from spectral_lens.figures.style import GREY, as_array, colour_of, legend, styled
+
+
+@styled
+def densities(
+    series: Mapping[str, tuple[Float[Tensor, " points"], Float[Tensor, " points"]]],
+    *,
+    xlabel: str,
+    ylabel: str = "density",
+    logy: bool = False,
+    floor: float | None = None,
+) -> Figure:
+    """Curves over one axis, each with points of its own; floor: what lies below is not drawn."""
+    figure, axis = plt.subplots(figsize=(8, 3.2))
+    for k, (label, (at, values)) in enumerate(series.items()):
+        axis.plot(as_array(at), as_array(values), color=colour_of(label, k), label=label, ls=("-", "--", ":")[k % 3])
+    axis.set(xlabel=xlabel, ylabel=ylabel)
+    if logy:
+        axis.set_yscale("log")
+    if floor is not None:
+        axis.set_ylim(bottom=floor)
+    legend(figure)
+    return figure
+
+
+@styled
+def against_law(
+    spectra: Mapping[str, Float[Tensor, " values"]],
+    laws: Mapping[str, tuple[Float[Tensor, " points"], Float[Tensor, " points"]]],
+    *,
+    xlabel: str,
+    bins: int = 40,
+) -> Figure:
+    """Measured spectra as histograms, a panel each, and the density that a law gives of the same name over each."""
+    figure, axes = plt.subplots(1, len(spectra), figsize=(8, 2.9), squeeze=False)
+    for k, (axis, (name, values)) in enumerate(zip(axes.flat, spectra.items(), strict=True)):
+        array = as_array(values)
+        end = max(float(array.max()), float(laws[name][0].max()) if name in laws else 0.0)
+        axis.hist(array, np.linspace(0, end, bins), density=True, color=colour_of(name, k), alpha=0.6, lw=0)
+        if name in laws:
+            axis.plot(*map(as_array, laws[name]), color=GREY, lw=1.4)
+        axis.set(title=name, xlabel=xlabel, ylabel="density" if k == 0 else "")
+    return figure
+
+
+@styled
+def clouds(
+    panels: Mapping[str, tuple[Float[Tensor, " n"], Float[Tensor, " n"]]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    bound: Mapping[str, tuple[Float[Tensor, " points"], Float[Tensor, " points"]]] | None = None,
+    logy: bool = False,
+) -> Figure:
+    """One dot per sample, a panel for each network; `bound`: a dashed line that no dot may cross, by panel."""
+    figure, axes = plt.subplots(1, len(panels), figsize=(8, 3), squeeze=False, sharey=True)
+    for k, (axis, (name, (x, y))) in enumerate(zip(axes.flat, panels.items(), strict=True)):
+        axis.scatter(as_array(x), as_array(y), s=10, alpha=0.5, color=colour_of(name, k), lw=0)
+        if bound is not None and name in bound:
+            axis.plot(*map(as_array, bound[name]), "--", color=GREY, lw=1.2)
+        axis.set(title=name, xlabel=xlabel, ylabel=ylabel if k == 0 else "", yscale="log" if logy else "linear")
+    return figure
+
+
+@styled
+def ranges(
+    groups: Mapping[str, Mapping[str, Float[Tensor, " n"]]], *, ylabel: str, level: Mapping[str, float] | None = None
+) -> Figure:
+    """Boxes from the lower to the upper quartile with the median, whiskers from 5% to 95%; a colour for each series.
+
+    groups: the values of each series in each group; level: a dashed line across the group of that name.
+    """
+    names = list(dict.fromkeys(name for series in groups.values() for name in series))
+    figure, axis = plt.subplots(figsize=(8, 3.2))
+    wide = 0.7 / len(names)
+    for g, (group, series) in enumerate(groups.items()):
+        for name, values in series.items():
+            k = names.index(name)
+            low, first, middle, third, high = np.quantile(as_array(values), (0.05, 0.25, 0.5, 0.75, 0.95))
+            at, colour = g + (k - (len(names) - 1) / 2) * wide, colour_of(name, k)
+            label = name if group == next(key for key, each in groups.items() if name in each) else None
+            axis.bar(at, third - first, 0.8 * wide, first, color=colour, alpha=0.45, label=label)
+            axis.vlines(at, low, high, color=colour, lw=1)
+            axis.hlines(middle, at - 0.4 * wide, at + 0.4 * wide, color=colour, lw=2)
+        if level is not None and group in level:
+            axis.hlines(level[group], g - 0.45, g + 0.45, color=GREY, ls="--", lw=1)
+    axis.set_xticks(range(len(groups)), list(groups))
+    axis.set(ylabel=ylabel)
+    axis.grid(axis="x", visible=False)
+    legend(figure)
+    return figure
