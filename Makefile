@@ -36,7 +36,7 @@ run: $(READY) ## Run one chapter: CHAPTER=relevance/mnist ARGS='-p "digits=[3,8]
 check-records: $(READY) ## Say which paper records are missing, stale or older than the code
 	$(LENS) check --profile paper
 
-bench: $(READY) ## Measure the speed: BENCHMARK=training, telescope, explanations or relevance
+bench: $(READY) ## Measure the speed: BENCHMARK=training, telescope, explanations, relevance or stability
 	$(BIN)/python benchmarks/$(BENCHMARK).py $(ARGS)
 
 lint: $(READY) ## Check style, formatting and types

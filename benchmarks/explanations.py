@@ -26,7 +26,8 @@ from spectral_lens import attribution, convnets, flipping, lrp, quality, shapley
 from spectral_lens.datasets import cache, images, photographs
 from spectral_lens.datasets.vision import torchvision
 from spectral_lens.devices import resolve
-from timing import OURS, Line, Work, add_options, agree, best_of, clock, difference, surroundings, table, write
+from spectral_lens.timing import shortest
+from timing import OURS, Line, Work, add_options, agree, best_of, clock, difference, seconds, surroundings, table, write
 
 CLASSES, GAMMA, GRID = 10, 0.25, (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 TINY = 1e-30  # what the peers add to denominators
@@ -51,13 +52,13 @@ class Given(NamedTuple):
 
 
 def race(part: str, given: Given, contenders: dict[str, Work], demands: dict[str, float]) -> list[Line]:
-    timed = {name: clock(work, given.x.device) for name, work in contenders.items()}
+    timed = {name: clock(work) for name, work in contenders.items()}
     return table(part, best_of(given.repeats, timed), demands)
 
 
-def fastest(make: Callable[[Any], Work], options: Iterable[Any], device: torch.device) -> Any:
+def fastest(make: Callable[[Any], Work], options: Iterable[Any]) -> Any:
     """The option whose work takes least."""
-    return min(options, key=lambda option: min(clock(make(option), device)() for _ in range(2)))
+    return min(options, key=lambda option: shortest(make(option), repeats=2))
 
 
 # ---- LRP for ten outputs
@@ -198,8 +199,8 @@ def measure_ssm(given: Given) -> list[Line]:
         return torch.stack(zennit_lrp(net, x, zennit_squeezenet(net, rules, x), eye[chosen]), 1)
 
     done: dict[str, Any] = {}
-    whole = clock(lambda: done.update(explicit=explicit()), device)()
-    part = clock(lambda: done.update(zennit=looped()), device)()
+    whole = seconds(lambda: done.update(explicit=explicit()))
+    part = seconds(lambda: done.update(zennit=looped()))
     relevance, sigma, norm = done["explicit"]
     found = estimated()
     error = 0.0
@@ -215,7 +216,7 @@ def measure_ssm(given: Given) -> list[Line]:
     assert error < 0.01, f"the SSM is {error:.2%} off"
     agree({"explicit": lambda: relevance[:, chosen], "zennit": lambda: done["zennit"]}, 1e-3)
     print("    captum has no rule z^B, which the first layer needs: zennit stands in for the loop over the outputs")
-    best = best_of(given.repeats, {OURS: clock(estimated, device)})
+    best = best_of(given.repeats, {OURS: clock(estimated)})
     written_out = "the explicit matrix, a loop of vjp, once"
     best[written_out] = whole
     best[f"zennit, R alone, from {SAMPLED} of the outputs"] = part * len(eye) / SAMPLED
@@ -267,7 +268,7 @@ def measure_flipping(given: Given) -> list[Line]:
     equal = race("flipping, equal steps", given, contenders, {"Quantus": 10.0})
     print(f"    what a user of Quantus waits for to see the first {share:.0%}, one pixel a step, once")
     done: dict[str, Tensor] = {}
-    whole = clock(lambda: done.update(all=theirs(1)), x.device)()
+    whole = seconds(lambda: done.update(all=theirs(1)))
     first = flipping.curves(model, x, orders, target, share=share)[..., 1:]
     agree({OURS: lambda: first, "Quantus": lambda: done["all"][..., : first.shape[2]]}, 1e-5)
     name = "Quantus, which goes on to the last pixel"
@@ -294,7 +295,7 @@ def measure_integrated(given: Given) -> list[Line]:
     print(f"integrated: {STEPS} steps, {len(given.x)} images, {CLASSES} outputs")
     agree(integrated_contenders(given.few(), None), 1e-6)
     *_, name = integrated_contenders(given, None)
-    batch = fastest(lambda size: integrated_contenders(given, size)[name], (None, 100, 200, 500), given.x.device)
+    batch = fastest(lambda size: integrated_contenders(given, size)[name], (None, 100, 200, 500))
     print(f"    captum's fastest internal batch: {batch or 'everything'}")
     return race("integrated", given, integrated_contenders(given, batch), {name: 2.5})
 
@@ -342,7 +343,6 @@ def measure_shapley(given: Given) -> list[Line]:
         batch = fastest(
             lambda each: lambda: captum_shapley(some, groups, 0, batch=each, permutations=1),  # noqa: B023
             (1, 5, 25, 49),
-            some.x.device,
         )
         print(f"    {int(groups.max()) + 1} players, {count} images; captum's fastest: {batch} perturbations at a time")
         contenders = shapley_contenders(some, groups, batch)

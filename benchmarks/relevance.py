@@ -110,14 +110,14 @@ def measure_cost(given: Given) -> list[Line]:
     assert not double.layer1.lam_out.any()
     agree({OURS: lambda: of_inputs(double), "columns of the weight": lambda: weight.square().sum(0).sqrt()}, 1e-12)
     compare_gradients(net, x[:FEW])
-    quick = clock(lambda: of_inputs(net), given.device)
+    quick = clock(lambda: of_inputs(net))
     contenders: dict[str, Callable[[], float]] = {
         OURS: lambda: min(quick() for _ in range(CALLS)),
-        "saliency": clock(lambda: overall(saliency(net, x)), given.device),
-        "integrated gradients": clock(lambda: overall(integrated_gradients(net, x, steps=STEPS)), given.device),
+        "saliency": clock(lambda: overall(saliency(net, x))),
+        "integrated gradients": clock(lambda: overall(integrated_gradients(net, x, steps=STEPS))),
     }
     if by_shap := shap_contender(net, background, x):
-        contenders["shap.DeepExplainer"] = clock(by_shap, given.device)
+        contenders["shap.DeepExplainer"] = clock(by_shap)
     demands = {"saliency": 10.0, "shap.DeepExplainer": 100.0}
     return table("cost", best_of(given.repeats, contenders), demands)
 

@@ -25,7 +25,7 @@ from spectral_lens import convnets, kernels, networks
 from spectral_lens.devices import resolve
 from spectral_lens.regularisers import JacobianNorm, LargestSingularValue, SpectralEntropy
 from spectral_lens.training import Step
-from timing import OURS, Line, Work, add_options, agree, best_of, clock, surroundings, table, write
+from timing import OURS, Line, Work, add_options, agree, best_of, clock, seconds, surroundings, table, write
 
 CLASSES, RUNS, FEW = 10, 5, 7
 SMALL, LARGE = 48, 256  # images of a kernel
@@ -94,7 +94,7 @@ def measure_kernel(given: Given) -> list[Line]:
                 contenders.popitem()  # the last one's time is quadratic in the images
             if full > ROOM:
                 contenders = {OURS: contenders[OURS]}
-            best = best_of(given.repeats, {key: clock(work, given.device) for key, work in contenders.items()})
+            best = best_of(given.repeats, {key: clock(work) for key, work in contenders.items()})
             demands = {key: 10.0 for key in contenders if key != OURS}
             lines += table(f"kernel, {name}, {count} images", best, demands)
     return lines
@@ -185,9 +185,8 @@ def steps(several: Runs, one: Runs, price: Price) -> dict[str, tuple[Work, int]]
     }
 
 
-def per_run(work: Work, count: int, device: torch.device) -> Callable[[], float]:
-    tick = clock(work, device)
-    return lambda: tick() / count
+def per_run(work: Work, count: int) -> Callable[[], float]:
+    return lambda: seconds(work) / count
 
 
 def measure_regularised(given: Given) -> list[Line]:
@@ -200,7 +199,7 @@ def measure_regularised(given: Given) -> list[Line]:
         for name, price in PRICES.items():
             print(f"regularised: the {network} with a price on the Jacobian's {name}, {given.images} images, per run")
             compare(small, price)
-            timed = {key: per_run(*pair, given.device) for key, pair in steps(several, one, price).items()}
+            timed = {key: per_run(*pair) for key, pair in steps(several, one, price).items()}
             best = best_of(given.repeats, timed)
             lines += table(f"regularised, {network}, {name}", best, {"the full Jacobian, one run": 3.0})
     return lines

@@ -5,7 +5,6 @@ import contextlib
 import datetime
 import json
 import platform
-import time
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from spectral_lens.timing import shortest
 
 OURS = "spectral_lens"
 
@@ -28,9 +29,7 @@ class Line(NamedTuple):
 
 
 def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+    return shortest(work, repeats=1)
 
 
 def best_of(repeats: int, contenders: Mapping[str, Callable[[], float]]) -> dict[str, float]:
@@ -42,13 +41,8 @@ def best_of(repeats: int, contenders: Mapping[str, Callable[[], float]]) -> dict
     return best
 
 
-def clock(work: Callable[[], object], device: torch.device) -> Callable[[], float]:
-    def whole() -> None:
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    return lambda: seconds(whole)
+def clock(work: Callable[[], object]) -> Callable[[], float]:
+    return lambda: seconds(work)
 
 
 def difference(one: Tensor, other: Tensor) -> float:

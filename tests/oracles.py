@@ -216,3 +216,12 @@ def accuracy_by_count(models, x, y, orders, counts, fill):
                 hits += int(model(given.view(1, *x.shape[1:])).argmax() == label)
             found[r, c] = hits / len(y)
     return found
+
+
+def drawn(model):
+    """All parameters and running statistics random, so that nothing is one or zero by chance."""
+    with torch.no_grad():
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            if tensor.is_floating_point():
+                tensor.uniform_(0.5, 1.5) if name.endswith("var") else tensor.normal_()
+    return model.eval()

@@ -8,6 +8,7 @@ from torch import nn
 from torch.func import functional_call, jacrev
 from torch.nn import functional as F
 
+from oracles import drawn
 from spectral_lens import kernels
 from spectral_lens.gates import StochasticGates
 from spectral_lens.gradients import Network
@@ -31,15 +32,6 @@ def gradients(model, x):
 
 def contracted(one, other):
     return torch.einsum("nap,mbp->nmab", one, other)
-
-
-def drawn(model):
-    """All parameters and running statistics random, so that nothing is one or zero by chance."""
-    with torch.no_grad():
-        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-            if tensor.is_floating_point():
-                tensor.uniform_(0.5, 1.5) if name.endswith("var") else tensor.normal_()
-    return model.eval()
 
 
 class Residual(nn.Module):

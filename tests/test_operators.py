@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.func import jacrev, vmap
 
+from oracles import drawn
 from spectral_lens import spectrum
 from spectral_lens.layers import PARAMETERS, Dense, SpectralConv2d, SpectralLinear
 from spectral_lens.networks import mlp
@@ -28,15 +29,6 @@ def assert_close(found, expected, tolerance=1e-12):
 def written_out(model, x):
     """Sample by sample; (n, k, d)."""
     return vmap(jacrev(lambda sample: model(sample.unsqueeze(0)).squeeze(0)))(x).flatten(2)
-
-
-def drawn(model):
-    """All parameters and running statistics random, so that nothing is one or zero by chance."""
-    with torch.no_grad():
-        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-            if tensor.is_floating_point():
-                tensor.uniform_(0.5, 1.5) if name.endswith("var") else tensor.normal_()
-    return model.eval()
 
 
 def convolutional():

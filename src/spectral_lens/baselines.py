@@ -2,6 +2,7 @@
 
 import warnings
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,19 +17,30 @@ def lasso(data: DataSet, *, strength: float = 0.01) -> Float[Tensor, "*r d"]:
     strength: scikit-learn's C, the weight of the likelihood's sum against the penalty; smaller is sparser.
     Raises ValueError where there are not two classes.
     """
-    from sklearn.linear_model import LogisticRegression
-
     if data.classes != 2:
         raise ValueError(f"{data.name} has {data.classes} classes: the LASSO here tells two apart.")
     data = data.flat()
 
     def coefficients(x: Tensor, y: Tensor) -> Tensor:
-        model = LogisticRegression(l1_ratio=1, C=strength, solver="liblinear", random_state=0)
-        return torch.from_numpy(model.fit(x.cpu().numpy(), y.cpu().numpy()).coef_[0]).abs()
+        return torch.from_numpy(sparse_logistic(x.cpu().numpy(), y.cpu().numpy(), strength=strength))
 
     if data.runs is None:
         return coefficients(data.x, data.y)
     return torch.stack([coefficients(x, y) for x, y in zip(data.x, data.y, strict=True)])
+
+
+def sparse_logistic(x: np.ndarray, y: np.ndarray, *, strength: float, seed: int = 0) -> np.ndarray:
+    """Size of the coefficients of logistic regressions with an L1 penalty, (d,): one, or each class against the rest.
+
+    strength: as for `lasso`.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.multiclass import OneVsRestClassifier
+
+    one = LogisticRegression(l1_ratio=1, C=strength, solver="liblinear", random_state=seed)
+    return np.asarray(
+        np.linalg.norm([each.coef_[0] for each in OneVsRestClassifier(one).fit(x, y).estimators_], axis=0)
+    )
 
 
 def deep_shap(

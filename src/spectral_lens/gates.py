@@ -51,7 +51,7 @@ class StochasticGates(Gates):
     def gate(self, place: Float[Tensor, "*#s d"], uniform: Float[Tensor, "*s d"] | None) -> Float[Tensor, "*#s d"]:
         if uniform is None:
             return place.clamp(0, 1)
-        return (place + self.sigma * torch.special.ndtri(_inside(uniform))).clamp(0, 1)
+        return (place + self.sigma * torch.special.ndtri(inside(uniform))).clamp(0, 1)
 
     def probability(self, place: Float[Tensor, "*r d"]) -> Float[Tensor, "*r d"]:
         return torch.special.ndtr(place / self.sigma)
@@ -68,7 +68,7 @@ class HardConcreteGates(Gates):
     beta, gamma, zeta = 2 / 3, -0.1, 1.1
 
     def gate(self, place: Float[Tensor, "*#s d"], uniform: Float[Tensor, "*s d"] | None) -> Float[Tensor, "*#s d"]:
-        s = place if uniform is None else (torch.logit(_inside(uniform)) + place) / self.beta
+        s = place if uniform is None else (torch.logit(inside(uniform)) + place) / self.beta
         return (s.sigmoid() * (self.zeta - self.gamma) + self.gamma).clamp(0, 1)
 
     def probability(self, place: Float[Tensor, "*r d"]) -> Float[Tensor, "*r d"]:
@@ -78,7 +78,7 @@ class HardConcreteGates(Gates):
 GATES: dict[str, Callable[[int], Gates]] = {"stochastic": StochasticGates, "hard concrete": HardConcreteGates}
 
 
-def _inside(uniform: Tensor) -> Tensor:
-    """Away from 0 and 1, where a quantile is infinite."""
+def inside(uniform: Tensor) -> Tensor:
+    """Uniform random numbers away from 0 and 1, where a quantile is infinite."""
     tiny = torch.finfo(uniform.dtype).eps
     return uniform.clamp(tiny, 1 - tiny)

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from spectral_lens.gates import inside
 from spectral_lens.stacks import PerRun
 from spectral_lens.training import Step
 
@@ -163,8 +164,7 @@ def _pull(step: Step, out: Tensor, v: Float[Tensor, "r b k"], *, graph: bool) ->
 
 def _normal(uniform: Tensor) -> Tensor:
     """Normal random numbers from uniform ones, which stay off 0 and 1, where they would be infinite."""
-    tiny = torch.finfo(uniform.dtype).eps
-    return torch.special.ndtri(_wide(uniform.clamp(tiny, 1 - tiny)))
+    return torch.special.ndtri(_wide(inside(uniform)))
 
 
 def _unit(vectors: Tensor, dim: int) -> Tensor:

@@ -11,7 +11,7 @@ from spectral_lens.datasets import DataSet
 from spectral_lens.layers import SpectralConv2d, SpectralLinear
 from spectral_lens.training import Trained
 
-_BLOCK = 2**17  # numbers of psi that are squared at a time, in a cache; vector_norm takes up to 14 times as long
+_BLOCK = 2**17  # numbers of psi that are squared at a time, in a CPU's cache; vector_norm takes up to 14 times as long
 
 
 def relevance(lam_in: Float[Tensor, "*r d"], psi: Float[Tensor, "*shape"]) -> Float[Tensor, "*r d"]:
@@ -26,7 +26,9 @@ def relevance(lam_in: Float[Tensor, "*r d"], psi: Float[Tensor, "*shape"]) -> Fl
     others = [axis for axis in range(lam_in.ndim - 1, psi.ndim) if axis != channels]
     if psi.ndim <= channels or psi.shape[channels] != lam_in.shape[-1]:
         raise ValueError(f"psi {tuple(psi.shape)} has no axis of {lam_in.shape[-1]} inputs behind its outputs.")
-    rows = max(1, _BLOCK // (psi.numel() // psi.shape[channels - 1]))
+    rows = psi.shape[channels - 1]
+    if psi.device.type == "cpu":
+        rows = max(1, _BLOCK * rows // psi.numel())
     squares = sum(part.square().sum(others) for part in psi.split(rows, channels - 1))
     return lam_in.abs() * squares.sqrt()
 

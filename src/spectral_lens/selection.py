@@ -17,14 +17,15 @@ from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_selection import mutual_info_classif, mutual_info_regression
 from sklearn.inspection import permutation_importance
-from sklearn.linear_model import LassoCV, LogisticRegression
+from sklearn.linear_model import LassoCV
 from sklearn.model_selection import train_test_split
-from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from torch import Tensor, nn
 
 from spectral_lens import networks
+from spectral_lens.baselines import sparse_logistic
 from spectral_lens.datasets import DataSet
+from spectral_lens.devices import resolve
 from spectral_lens.gates import GATES, Gates
 from spectral_lens.losses import LOSSES
 from spectral_lens.networks import mlp
@@ -107,6 +108,7 @@ def lassonet(
     rate: float = 1e-3,
     loss: str = "cross_entropy",
     dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "auto",
 ) -> Scores:
     """The strength at which each input leaves LassoNet's path for the first time.  [lemhadri2021]
 
@@ -118,21 +120,22 @@ def lassonet(
     """
     if start <= 0 or growth <= 1 or longest < 1:
         raise ValueError(f"start={start}, growth={growth}, longest={longest}: the strength must be positive and rise.")
-    data, outputs = data.flat().to(dtype=dtype), max(1, data.classes)
+    device = resolve(device)
+    data, outputs = data.flat().to(device, dtype), max(1, data.classes)
     net = mlp([data.dim, *hidden, outputs], spectral=0)
-    shape = {"loss": loss, "batch": batch, "dtype": dtype, "device": "cpu", "progress": False}
+    shape = {"loss": loss, "batch": batch, "dtype": dtype, "device": device, "progress": False}
     state = fit(net, data, seeds=seeds, epochs=warm_up, rate=rate, **shape).state  # type: ignore[arg-type]
-    linear = initial(nn.Linear(data.dim, outputs, bias=False), seeds, dtype=dtype)["weight"]
+    linear = initial(nn.Linear(data.dim, outputs, bias=False), seeds, dtype=dtype)["weight"].to(device)
     state = {"skip": linear, **state}
     velocity = {name: torch.zeros_like(value) for name, value in state.items()}
     generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
     x, y = (part if data.runs is not None else part.expand(len(seeds), *part.shape) for part in (data.x, data.y))
-    left = torch.zeros(len(seeds), data.dim, dtype=dtype)
+    left = torch.zeros(len(seeds), data.dim, dtype=dtype, device=device)
     alive = torch.ones_like(left, dtype=torch.bool)
     for k in range(longest * epochs):
         strength = start * growth ** (k // epochs)
         order = torch.stack([torch.randperm(data.samples, generator=generator) for generator in generators])
-        for rows in order.split(batch, 1):
+        for rows in order.to(device).split(batch, 1):
             own = {name: value.requires_grad_() for name, value in state.items()}
             inputs = x.gather(1, rows.unsqueeze(2).expand(-1, -1, data.dim))
             out = networks.forward(net, own, inputs) + inputs @ own["skip"].mT
@@ -150,7 +153,7 @@ def lassonet(
         if not alive.any():
             break
     # those that never left are told apart by their linear weights
-    return left + alive * state["skip"].detach().norm(dim=1)
+    return (left + alive * state["skip"].detach().norm(dim=1)).cpu()
 
 
 def by_sklearn(
@@ -158,7 +161,7 @@ def by_sklearn(
 ) -> Scores:
     """score(x, y, seed), (d,), for each run's data."""
     runs = [data.run(r).flat() for r in range(len(seeds))]
-    found = [score(own.x.numpy(), own.y.numpy(), int(seed)) for own, seed in zip(runs, seeds, strict=True)]
+    found = [score(own.x.cpu().numpy(), own.y.cpu().numpy(), int(seed)) for own, seed in zip(runs, seeds, strict=True)]
     return torch.from_numpy(np.stack(found))
 
 
@@ -193,9 +196,7 @@ def sparse_linear(x: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
     """Size of the coefficients of the LASSO; for classes of logistic regressions, one against the rest."""
     if _measured(y):
         return np.abs(LassoCV(cv=4, alphas=20, eps=_EPS, random_state=seed).fit(x, y).coef_)
-    one = LogisticRegression(l1_ratio=1, C=_C, solver="liblinear", random_state=seed)
-    several = OneVsRestClassifier(one).fit(x, y).estimators_
-    return np.asarray(np.linalg.norm([each.coef_[0] for each in several], axis=0))
+    return sparse_logistic(x, y, strength=_C, seed=seed)
 
 
 def _measured(y: np.ndarray) -> bool:
