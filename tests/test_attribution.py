@@ -12,6 +12,7 @@ from spectral_lens.attribution import (
     gradient,
     gradient_x_input,
     integrated_gradients,
+    of_class,
     pullback,
     saliency,
     smoothgrad,
@@ -37,6 +38,18 @@ def looped(method, x, outputs=5):
 
 def assert_close(found, expected, tolerance=1e-12):
     torch.testing.assert_close(found, expected, rtol=0, atol=tolerance * expected.abs().max().item())
+
+
+def test_the_gradient_of_a_class_is_one_of_all():
+    model, x, label = cnn(), images(4), torch.tensor([4, 0, 2, 2])
+    assert_close(of_class(model, x, label), gradient(model, x)[torch.arange(4), label])
+    with torch.no_grad():
+        assert_close(of_class(model, x, label), gradient(model, x)[torch.arange(4), label])
+    for wrong in (label + 1, label - 1):
+        with pytest.raises(ValueError, match="from 0 to 4"):
+            of_class(model, x, wrong)
+    with pytest.raises(ValueError, match="labels for 4 samples"):
+        of_class(model, x, label[:3])
 
 
 def test_gradients_are_captums():

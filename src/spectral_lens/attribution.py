@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.func import vjp, vmap
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -86,6 +86,23 @@ def gradient(
     """The derivative of each output by each input."""
     checked(model, x)
     return pullback(model, x, outputs=outputs, chunk=chunk)
+
+
+def of_class(model: nn.Module, x: Float[Tensor, "n *d"], label: Int[Tensor, " m"]) -> Float[Tensor, "n *d"]:
+    """The derivative of a single output of each sample, `label`, by its inputs: one backward pass for all.
+
+    Raises ValueError for labels that are not as many as the samples, or no outputs of the model.
+    """
+    checked(model, x)
+    if label.shape != x.shape[:1]:
+        raise ValueError(f"there are {tuple(label.shape)} labels for {len(x)} samples.")
+    x = x.detach().requires_grad_()
+    with torch.enable_grad(), Swift():
+        out = model(x)
+        if label.min() < 0 or label.max() >= out.shape[1]:
+            raise ValueError(f"labels must be outputs of the model, from 0 to {out.shape[1] - 1}.")
+        (slope,) = torch.autograd.grad(out.gather(1, label.unsqueeze(1)).sum(), x)
+    return slope
 
 
 def saliency(

@@ -1,0 +1,126 @@
+"""Adversarial inputs: the worst that one finds within `radius` of each input, every value of it for itself.
+
+Both attacks take the derivative of the margin m = log sum_(j != y) exp(f_j) - f_y.  The cross-entropy is
+log(1 + exp(m)), so both point the same way, but its derivative vanishes in floating point where a network is sure, and
+an attack that sees none would take the network for robust.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from spectral_lens import networks
+from spectral_lens.datasets import DataSet
+from spectral_lens.losses import hits
+from spectral_lens.trained import Trained
+
+Network = Callable[[Tensor], Tensor]  # (*n, *d) to (*n, k): a module, or many runs side by side
+Box = tuple[float, float]
+
+
+def margin(out: Float[Tensor, "*n k"], y: Int[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    """log sum_(j != y) exp(f_j) - f_y; above zero wherever another class has the largest output.
+
+    Raises ValueError for less than two classes.
+    """
+    if out.shape[-1] < 2:
+        raise ValueError("an attack needs two classes at least: with one output nothing can be mistaken.")
+    own = y.unsqueeze(-1)
+    others = out.scatter(-1, own, float("-inf")).logsumexp(-1)
+    return others - out.gather(-1, own).squeeze(-1)
+
+
+def fgsm(
+    network: Network, x: Float[Tensor, "..."], y: Int[Tensor, "*n"], *, radius: float, box: Box = (0.0, 1.0)
+) -> Float[Tensor, "..."]:
+    """One step of the fast gradient sign method: x + radius sign(d m / d x), cut to the box.   [goodfellow2015]
+
+    x: (*n, *d).  box: the smallest and the largest value that an input may have.
+    Raises ValueError for a radius that is negative or not finite, and for inputs outside of the box.
+    """
+    _check(x, radius, box)
+    return (x + radius * _uphill(network, x, y)[0]).clamp(*box)
+
+
+def pgd(
+    network: Network,
+    x: Float[Tensor, "..."],
+    y: Int[Tensor, "*n"],
+    *,
+    radius: float,
+    generator: torch.Generator,
+    steps: int = 20,
+    box: Box = (0.0, 1.0),
+) -> Float[Tensor, "..."]:
+    """Projected gradient ascent on the margin from a random start within the radius.   [madry2018]
+
+    Each step goes 2.5 radius / steps along the sign of the derivative and back to the radius and the box, so that
+    every corner can be reached from anywhere.  Of all points on the way each sample keeps the one with the largest
+    margin; x itself is one of them, so nothing that was mistaken gets right.
+    generator: on the CPU, draws the start.  Errors as for `fgsm`, and for fewer than one step.
+    """
+    _check(x, radius, box)
+    if steps < 1:
+        raise ValueError(f"steps={steps} must be at least 1.")
+    _, worst = _uphill(network, x, y)
+    found = x
+    start = torch.rand(x.shape, dtype=x.dtype, generator=generator).to(x.device)
+    z = (x + radius * (2 * start - 1)).clamp(*box)
+    for _ in range(steps):
+        sign, reached = _uphill(network, z, y)
+        found, worst = _worse(found, worst, z, reached)
+        z = (z + 2.5 * radius / steps * sign).clamp(x - radius, x + radius).clamp(*box)
+    with torch.no_grad():
+        reached = margin(network(z), y)
+    return _worse(found, worst, z, reached)[0]
+
+
+def robustness(
+    trained: Trained, data: DataSet, attack: Callable[[Network, Tensor, Tensor], Tensor], *, chunk: int = 500
+) -> Float[Tensor, " r"]:
+    """Accuracy of each run on its own adversarial inputs, all runs at once; `chunk` samples at a time.
+
+    attack: such as `functools.partial(fgsm, radius=0.1)`.
+    Raises ValueError for data without classes.
+    """
+    if data.quantity:
+        raise ValueError(f"{data.name} has no classes that could be mistaken: an attack is on a classifier.")
+    reference = next(iter(trained.state.values()))
+    data = data.to(reference.device, reference.dtype)
+    x, y = (each if data.runs else each.expand(trained.runs, *each.shape) for each in (data.x, data.y))
+
+    def network(z: Tensor) -> Tensor:
+        return networks.forward(trained.model, trained.state, z)
+
+    right = torch.zeros(trained.runs, dtype=reference.dtype, device=reference.device)
+    for some, its in zip(x.split(chunk, 1), y.split(chunk, 1), strict=True):
+        moved = attack(network, some, its)
+        with torch.no_grad():
+            right += hits(network(moved), its)
+    return right / data.samples
+
+
+def _uphill(network: Network, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The sign of the margin's derivative by the inputs, and the margin."""
+    x = x.detach().requires_grad_()
+    reached = margin(network(x), y)
+    (slope,) = torch.autograd.grad(reached.sum(), x)
+    return slope.sign(), reached.detach()
+
+
+def _worse(found: Tensor, worst: Tensor, z: Tensor, reached: Tensor) -> tuple[Tensor, Tensor]:
+    better = reached > worst
+    wide = better.reshape(*better.shape, *(1,) * (z.ndim - better.ndim))
+    return torch.where(wide, z, found), torch.where(better, reached, worst)
+
+
+def _check(x: Tensor, radius: float, box: Box) -> None:
+    if not 0 <= radius < float("inf"):
+        raise ValueError(f"radius={radius} must be a finite number that is not negative.")
+    low, high = box
+    if not low < high:
+        raise ValueError(f"box={box} must name the smallest value of an input, then the largest.")
+    if not ((x >= low) & (x <= high)).all():  # also for NaN
+        raise ValueError(f"inputs lie outside of the box from {low} to {high}, or are NaN: name the box they live in.")
