@@ -1,6 +1,6 @@
 """Spectra of a network's operators, against the direct way through automatic differentiation.
 
-    python benchmarks/stability.py [--part kernel regularised] [--repeats 3] [--images 100]
+    python benchmarks/stability.py [--part kernel regularised gmsi] [--repeats 3] [--images 100]
 
 First the results are compared, then the clock runs.  Demanded of us, in times as fast:
 
@@ -9,6 +9,8 @@ First the results are compared, then the clock runs.  Demanded of us, in times a
                  the half of their inner products to save that the symmetry gives)
     regularised  3 as the double backward pass over the full Jacobian, written for one run
                  (the entropy needs all k rows of the Jacobian: with k = 10 the operations alone allow 2)
+    gmsi         5 as jacrev's Jacobians of each sample and double backward passes, in a loop or 100 samples at a time
+                 (Lanczos' method is the same for all: the Jacobians differ, and what a product costs)
 """
 
 import argparse
@@ -21,14 +23,17 @@ from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 from torch.nn import functional as F
 
-from spectral_lens import convnets, kernels, networks
+from spectral_lens import convnets, kernels, networks, operators, stability
+from spectral_lens.curvature import curvature, tangent
 from spectral_lens.devices import resolve
+from spectral_lens.lanczos import Symmetric, extremes
 from spectral_lens.regularisers import JacobianNorm, LargestSingularValue, SpectralEntropy
 from spectral_lens.training import Step
 from timing import OURS, Line, Work, add_options, agree, best_of, clock, seconds, surroundings, table, write
 
 CLASSES, RUNS, FEW = 10, 5, 7
 SMALL, LARGE = 48, 256  # images of a kernel
+SAMPLES, BATCH = 1000, 100  # of an index
 DENSE = [784, 512, 512, CLASSES]
 ROOM = 4_000_000_000  # bytes of full gradients, beyond which nobody else is asked
 
@@ -205,11 +210,81 @@ def measure_regularised(given: Given) -> list[Line]:
     return lines
 
 
+# ---- the index of stability
+
+
+def components(jacobian: Tensor, parameters: Tensor, inner: Symmetric, H: Symmetric) -> Tensor:
+    """The logarithms of the four: what they differ by is relative.  inner: the tangent kernel's side with p rows."""
+    s_K, s_H = (extremes(each, generator=torch.Generator().manual_seed(0)).magnitude.value for each in (inner, H))
+    index = stability.gmsi(jacobian, parameters, kernel=s_K, curvature=abs(s_H))
+    return torch.tensor(list(index.components().values()), dtype=torch.float64).log()
+
+
+def ours(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    J, G = operators.jacobian_norms(model, x), kernels.parameter_norms(model, x)
+    return components(J.spectral, G.spectral, tangent(model, x), curvature(model, x, y))
+
+
+def direct(model: nn.Module, x: Tensor, y: Tensor, *, batch: int) -> Tensor:
+    """All Jacobians at full length, which the kernel's products take again; `batch` samples at a time, 1 in a loop."""
+    own = dict(model.named_parameters())
+    fixed = {name: each.detach() for name, each in own.items()}
+
+    def output(parameters: dict[str, Tensor], sample: Tensor) -> Tensor:
+        return functional_call(model, parameters, (sample.unsqueeze(0),)).squeeze(0)
+
+    def by_inputs(sample: Tensor) -> Tensor:
+        return jacrev(output, 1)(fixed, sample).flatten(1)
+
+    def by_parameters(sample: Tensor) -> Tensor:
+        return torch.cat([each.flatten(1) for each in jacrev(output)(fixed, sample).values()], 1)
+
+    def all_of(one: Callable[[Tensor], Tensor]) -> Tensor:
+        return vmap(one, chunk_size=batch)(x) if batch > 1 else torch.stack([one(sample) for sample in x])
+
+    def product(v: Tensor) -> Tensor:
+        total = torch.zeros_like(v)
+        for some, labels in zip(x.split(batch), y.split(batch), strict=True):
+            loss = F.cross_entropy(model(some), labels, reduction="sum") / len(x)
+            slopes = torch.autograd.grad(loss, list(own.values()), create_graph=True)
+            along = torch.cat([each.flatten() for each in slopes]) @ v
+            total += torch.cat([each.flatten() for each in torch.autograd.grad(along, list(own.values()))])
+        return total
+
+    J, G = all_of(by_inputs), all_of(by_parameters)
+    rows = G.flatten(0, 1)
+    inner, H = (
+        Symmetric(apply, rows.shape[1], rows[0]) for apply in (lambda v: rows.mT @ (rows @ v) / len(x), product)
+    )
+    return components(torch.linalg.matrix_norm(J, 2), torch.linalg.matrix_norm(G, 2), inner, H)
+
+
+def gmsi_contenders(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, Work]:
+    return {
+        OURS: lambda: ours(model, x, y),
+        "jacrev, double backward, sample by sample": lambda: direct(model, x, y, batch=1),
+        f"jacrev, double backward, {BATCH} at a time": lambda: direct(model, x, y, batch=BATCH),
+    }
+
+
+def measure_gmsi(given: Given) -> list[Line]:
+    draw = torch.Generator().manual_seed(0)
+    model = convnets.cnn((1, 28, 28), CLASSES).eval().to(given.device)
+    x = torch.rand(SAMPLES, 1, 28, 28, generator=draw).to(given.device)
+    y = torch.randint(CLASSES, (SAMPLES,), generator=draw).to(given.device)
+    print(f"gmsi: the CNN, {SAMPLES} images")
+    agree(gmsi_contenders(copy.deepcopy(model).double(), x[:FEW].double(), y[:FEW]), 1e-10)
+    contenders = gmsi_contenders(model, x, y)
+    best = best_of(given.repeats, {key: clock(work) for key, work in contenders.items()})
+    return table(f"gmsi, the CNN, {SAMPLES} images", best, {key: 5.0 for key in contenders if key != OURS})
+
+
 # ---- all of it
 
 PARTS: dict[str, Callable[[Given], list[Line]]] = {
     "kernel": measure_kernel,
     "regularised": measure_regularised,
+    "gmsi": measure_gmsi,
 }
 
 
