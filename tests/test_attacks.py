@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from spectral_lens.attacks import fgsm, margin, pgd, robustness
+from spectral_lens.attacks import distance, fgsm, margin, pgd, robustness
 from spectral_lens.datasets import images, synthetic
 from spectral_lens.datasets.stars import generated
 from spectral_lens.networks import mlp
@@ -51,6 +51,19 @@ def test_both_find_the_worst_corner_of_a_linear_network():
     for found in (fgsm(net, x, y, radius=0.1), pgd(net, x, y, radius=0.1, generator=draw(), steps=5)):
         torch.testing.assert_close(found, corner)
         torch.testing.assert_close(margin(net(found), y) - margin(net(x), y), lost.expand(13))
+
+
+def test_the_distance_is_where_the_margin_ends():
+    net, x = nn.Linear(11, 2), inside(13, 11)
+    y = net(x).argmax(1)
+    found = distance(net, x, y)
+    for k in range(13):
+        edge = fgsm(net, x[[k]], y[[k]], radius=float(found[k]), box=(-100.0, 100.0))
+        assert abs(margin(net(edge), y[[k]])) < 1e-12
+    torch.testing.assert_close(distance(net, x, 1 - y), -found)
+    assert distance(lambda z: 0 * z[:, :2] + net.bias, x, torch.full((13,), int(net.bias.argmax()))).isinf().all()
+    both = distance(net, x.expand(2, 13, 11), y.expand(2, 13))
+    torch.testing.assert_close(both, found.expand(2, 13))
 
 
 def test_a_sure_network_has_nowhere_to_hide():

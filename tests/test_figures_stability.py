@@ -43,3 +43,13 @@ def test_ranges_are_the_quantiles():
         assert bar.get_y() == pytest.approx(first + k)
         assert bar.get_height() == pytest.approx(third - first)
     assert [text.get_text() for text in axis.get_xticklabels()] == ["MNIST", "CIFAR"]
+
+
+def test_intervals_have_a_row_for_each_name():
+    series = {"all": {"H": (0.5, 0.2, 0.7), "SSM": (-0.1, -0.3, 0.2)}, "within": {"SSM": (0.0, -0.2, 0.1)}}
+    axis = figures.intervals(series, xlabel="correlation").axes[0]
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["H", "SSM"]
+    marks = {line.get_label(): line for line in axis.lines if not line.get_label().startswith("_")}
+    assert marks["all"].get_xdata() == pytest.approx([0.5, -0.1])
+    assert np.round(marks["within"].get_ydata()) == pytest.approx([1])
+    assert [segment[:, 0].tolist() for segment in axis.collections[0].get_segments()] == [[0.2, 0.7], [-0.3, 0.2]]

@@ -8,7 +8,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from spectral_lens.figures.style import GREY, as_array, colour_of, legend, styled
+from spectral_lens.figures.style import GREY, MARKERS, as_array, colour_of, legend, styled
 
 
 @styled
@@ -97,5 +97,24 @@ def ranges(
     axis.set_xticks(range(len(groups)), list(groups))
     axis.set(ylabel=ylabel)
     axis.grid(axis="x", visible=False)
+    legend(figure)
+    return figure
+
+
+@styled
+def intervals(series: Mapping[str, Mapping[str, tuple[float, float, float]]], *, xlabel: str) -> Figure:
+    """Numbers with their intervals (value, low, high): a row for each name, a mark in it for each series."""
+    rows = list(dict.fromkeys(name for values in series.values() for name in values))
+    figure, axis = plt.subplots(figsize=(8, 0.6 + 0.3 * len(rows)))
+    for k, (label, values) in enumerate(series.items()):
+        at = np.array([rows.index(name) for name in values]) + 0.22 * (k - (len(series) - 1) / 2)
+        middle, low, high = np.array(list(values.values())).T
+        colour = colour_of(label, k)
+        axis.hlines(at, low, high, color=colour, lw=1.5)
+        axis.plot(middle, at, MARKERS[k % len(MARKERS)], color=colour, ms=5, label=label)
+    axis.axvline(0, color=GREY, lw=0.8)
+    axis.set_yticks(range(len(rows)), rows)
+    axis.invert_yaxis()
+    axis.set(xlabel=xlabel)
     legend(figure)
     return figure
