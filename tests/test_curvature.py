@@ -172,6 +172,12 @@ def test_little_memory_takes_few_samples_at_a_time(monkeypatch):
     assert_close(operator.apply(v), expected)
     operator.apply(w)
     assert seen == [1, 2, 7]  # once, for all products
+    seen.clear()
+    monkeypatch.setattr(module, "at_a_time", lambda x: 3)  # what a cache holds
+    operator = curvature(model, x, y)
+    assert_close(operator.apply(v), expected)
+    operator.apply(w)
+    assert seen == [1, 2, 3, 3, 1]
 
 
 # ---- the tangent kernel's own
@@ -234,6 +240,23 @@ def test_the_residual_bounds_the_distance_to_an_eigenvalue(size, steps, seed, to
     assert exact[0] - slack <= found.lowest.value <= found.highest.value <= exact[-1] + slack  # from inside
     if found.products < min(size, steps):
         assert max(found.lowest.error, found.highest.error) <= tolerance * abs(found.magnitude.value) + slack
+
+
+@pytest.mark.parametrize("values", [[-3.0, 0.5, 1.0, 2.0, 2.5], [-1.0, 0.1, 0.2, 0.3, 4.0], [-5.0, -4.0, -2.0]])
+def test_the_end_farther_from_zero(values):
+    _, operator = given_matrix(values + [0.0] * 20)
+    found = extremes(operator, which="magnitude", tolerance=1e-3, generator=draw())
+    assert abs(found.magnitude.value) == pytest.approx(max(map(abs, values)), rel=1e-5)
+    assert found.magnitude.error <= 1e-3 * abs(found.magnitude.value)
+    assert found.products <= extremes(operator, tolerance=1e-3, generator=draw()).products
+
+
+def test_the_farther_end_of_many():
+    values = torch.randn(300, generator=draw(1), dtype=torch.float64)
+    _, operator = given_matrix([*values.tolist(), 9.0])
+    one, both = (extremes(operator, which=which, generator=draw()) for which in ("magnitude", "both"))
+    assert one.products < both.products
+    assert one.magnitude.value == pytest.approx(9, rel=1e-4)
 
 
 def test_ends_of_a_network():
@@ -351,6 +374,7 @@ def test_spectra_that_cannot_be_estimated_are_named():
     for work, said in (
         (lambda: extremes(broken), "not finite"),
         (lambda: extremes(operator, steps=0), "steps=0"),
+        (lambda: extremes(operator, which="top"), "'both' or 'magnitude'"),
         (lambda: moments(operator, draws=1), "draws=1"),
         (lambda: density(operator, draws=0), "draws=0"),
         (lambda: density(operator, width=0.0), "width=0.0"),

@@ -16,7 +16,7 @@ from torch.func import functional_call, grad, vjp
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from spectral_lens import memory
-from spectral_lens.attribution import checked
+from spectral_lens.attribution import at_a_time, checked
 from spectral_lens.convolutions import Swift
 from spectral_lens.lanczos import Symmetric
 from spectral_lens.losses import LOSSES
@@ -40,8 +40,8 @@ def curvature(
 
     Rows and columns are in the order of the parameters, each flattened.  y: (n, *e).
     loss: one of `losses.LOSSES`, or a function of outputs and targets that is the mean over samples.
-    kind: "hessian" or "ggn".  chunk: samples at a time, whose forward and backward pass is then repeated for each
-    product; by default all samples, once for all products, which holds on to it, or as many as the free memory takes.
+    kind: "hessian" or "ggn".  chunk: how many samples the memory holds, by default as many as the free memory
+    takes.  What the passes of all samples leave is kept for every product where it fits, and made again where not.
     Raises ValueError for unknown names, for models in training mode or with nothing to train, and for samples that are
     none, not finite or not as many as the targets.
     """
@@ -81,17 +81,15 @@ def curvature(
 
     total = len(x)
     with torch.no_grad():
-        fits = chunk or _fitting(lambda samples: linearised(x[:samples], y[:samples]), x)
-        kept = linearised(x, y) if fits >= total else None
+        room = chunk or _fitting(lambda samples: linearised(x[:samples], y[:samples]), x)
+        pieces = list(zip(*(each.split(min(room, at_a_time(x))) for each in (x, y)), strict=True))
+        kept = [linearised(*piece) for piece in pieces] if room >= total else None
 
     @torch.no_grad()
     def apply(v: Tensor) -> Tensor:
         parts = zip(trained.items(), v.split(sizes), strict=True)
         named = {name: part.view_as(each) for (name, each), part in parts}
-        if kept is not None:
-            return _flat(kept(named))
-        pieces = zip(x.split(fits), y.split(fits), strict=True)
-        return torch.stack([_flat(linearised(*piece)(named)) for piece in pieces]).sum(0)
+        return torch.stack([_flat(part(named)) for part in kept or (linearised(*piece) for piece in pieces)]).sum(0)
 
     return Symmetric(apply, sum(sizes), next(iter(trained.values())))
 

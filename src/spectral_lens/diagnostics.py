@@ -69,8 +69,8 @@ def diagnose(
     index = gmsi(
         s[:, 0],
         parameter_norms(model, x).spectral,
-        kernel=max(0.0, extremes(tangent(model, x), generator=generator).highest.value),
-        curvature=abs(extremes(curvature(model, x, data.y), generator=generator).magnitude.value),
+        kernel=max(0.0, extremes(tangent(model, x), which="magnitude", generator=generator).magnitude.value),
+        curvature=abs(extremes(curvature(model, x, data.y), which="magnitude", generator=generator).magnitude.value),
     )
     s_J, s_theta, root_s_K, s_H = index.components().values()
     return Diagnosis(

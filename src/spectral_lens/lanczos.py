@@ -62,17 +62,29 @@ class Density(NamedTuple):
 
 
 def extremes(
-    matrix: Symmetric, *, tolerance: float = 0.01, steps: int = 100, generator: torch.Generator | None = None
+    matrix: Symmetric,
+    *,
+    which: str = "both",
+    tolerance: float = 0.01,
+    steps: int = 100,
+    generator: torch.Generator | None = None,
 ) -> Extremes:
     """The lowest and the highest eigenvalue by Lanczos' method with full orthogonalisation.  [Lanczos 1950]
 
     Until both residuals are below `tolerance` of the larger magnitude, or after `steps` products; `steps` vectors are
     held.  A residual bounds the distance to an eigenvalue, and the estimates come from inside the spectrum, their own
     error being about the residual's square over the gap to the next.  generator: of the start, on the CPU.
+    which: "magnitude" waits only for the end that is farther from zero, and until the other cannot pass it.
+    Raises ValueError for another name.
     """
+    if which not in ("both", "magnitude"):
+        raise ValueError(f"which={which!r} is unknown: use 'both' or 'magnitude'.")
     for step in _lanczos(matrix, steps, generator):
         residuals = step.next * step.vectors[-1].abs()
-        if residuals[[0, -1]].max() <= tolerance * step.values.abs().max():
+        ends, errors = step.values[[0, -1]].abs(), residuals[[0, -1]]
+        near, far = ends.argsort().tolist() if len(step.values) > 1 else (0, 0)
+        settled = errors[far] if which == "magnitude" and ends[near] + errors[near] <= ends[far] else errors.max()
+        if settled <= tolerance * ends[far]:
             break
     lowest, highest = (
         Eigenvalue(float(step.values[k]), float(residuals[k]), step.vectors[:, k].to(step.basis) @ step.basis)
