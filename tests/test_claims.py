@@ -163,6 +163,11 @@ def test_rounding_errors_are_not_printed(profile):
     assert "3.3e-05" in str(claims.measure(ANY, 3.3e-5))
 
 
+def test_a_criterion_below_zero_is_no_rounding_error(profile):
+    profile("paper")
+    assert "here -0.9 +- 0.02 (2 runs): reproduced" in str(claims.measure("katende.entropy.condition", [-0.915, -0.885]))
+
+
 def test_what_a_notebook_gets(profile):
     profile("paper")
     texts, notes = DisplayFormatter().format(claims.measure("maess.stability.bound", [0.5, 0.7]))

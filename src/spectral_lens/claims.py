@@ -166,4 +166,4 @@ def _is_number(value: Any) -> bool:
 
 
 def _rounding(accept: tuple[float | None, float | None] | None) -> bool:
-    return accept is not None and accept[0] is None and accept[1] is not None and accept[1] <= _TINY
+    return accept is not None and accept[0] is None and accept[1] is not None and 0 <= accept[1] <= _TINY
