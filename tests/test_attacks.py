@@ -1,5 +1,6 @@
 """Adversarial inputs against closed forms: a linear network has its worst case in a corner."""
 
+import copy
 from functools import partial
 
 import pytest
@@ -131,3 +132,11 @@ def test_unclear_orders():
     trained = fit(mlp([stars.dim, 1]), stars, seeds=[0], epochs=1, batch=10, loss="mse", dtype=torch.float64)
     with pytest.raises(ValueError, match="no classes"):
         robustness(trained, stars, partial(fgsm, radius=0.1))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_finds_the_same():
+    net, x, y = mlp([9, 8, 4], spectral=0), inside(11, 9), torch.arange(11) % 4
+    there = copy.deepcopy(net).cuda()
+    for attack in (partial(fgsm, radius=0.1), lambda *args: pgd(*args, radius=0.1, generator=draw())):
+        torch.testing.assert_close(attack(there, x.cuda(), y.cuda()).cpu(), attack(net, x, y))

@@ -1,5 +1,7 @@
 """The diagnosis of a network against its parts, one by one and written out."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -79,3 +81,13 @@ def test_noise_of_another_shape(case):
     net, data, noise, rules, _ = case
     with pytest.raises(ValueError, match="noise is"):
         diagnose(net, data, noise=noise[1:], rules=rules, generator=torch.Generator())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_finds_the_same(case):
+    net, data, noise, rules, found = case
+    there = copy.deepcopy(net).cuda()
+    again = diagnose(
+        there, data.to("cuda"), noise=noise.cuda(), rules=rules, generator=torch.Generator().manual_seed(0)
+    )
+    assert tuple(again) == pytest.approx(tuple(found), rel=1e-6)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from oracles import toy
+from spectral_lens.datasets import synthetic
 from spectral_lens.networks import forward, mlp, stack
 from spectral_lens.regularisers import JacobianNorm, LargestSingularValue, SpectralEntropy
 from spectral_lens.training import Step, fit
@@ -342,3 +343,18 @@ def test_a_price_under_batch_normalisation_and_dropout_trains():
     options = {"seeds": (1, 2), "epochs": 2, "batch": 20, "dtype": torch.float64, "device": "cpu"}
     for price in PRICES:
         assert fit(model, toy(60, (6,), 3), penalty=price, **options).failed == {}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("price", [JacobianNorm(0.1, 2), LargestSingularValue(0.1, 2), SpectralEntropy(0.1)])
+def test_a_gpu_trains_the_same(price):
+    data = synthetic.independent(40, seeds=0, dtype=torch.float64)
+    here, there = (
+        fit(
+            mlp([data.dim, 7, 2], spectral=0), data, seeds=[1, 2], epochs=2, batch=20,
+            penalty=price, dtype=torch.float64, device=device,
+        )
+        for device in ("cpu", "cuda")
+    )  # fmt: skip
+    for name, value in here.state.items():
+        torch.testing.assert_close(there.state[name].cpu(), value, rtol=1e-6, atol=1e-9)
