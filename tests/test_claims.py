@@ -165,9 +165,7 @@ def test_rounding_errors_are_not_printed(profile):
 
 def test_a_criterion_below_zero_is_no_rounding_error(profile):
     profile("paper")
-    assert "here -0.9 +- 0.01 (2 runs): reproduced" in str(
-        claims.measure("katende.entropy.condition", [-0.91, -0.89])
-    )
+    assert "here -0.9 +- 0.01 (2 runs): reproduced" in str(claims.measure("katende.entropy.condition", [-0.91, -0.89]))
 
 
 def test_what_a_notebook_gets(profile):
