@@ -36,6 +36,15 @@ def test_the_margin_is_the_cross_entropy_in_other_clothes():
     assert (margin(out, y)[mistaken] > 0).all()
 
 
+@pytest.mark.filterwarnings("ignore:Input Tensor")  # captum sets what it needs, and says so
+def test_fgsm_is_captums():
+    from captum.robust import FGSM
+
+    net, x, y = mlp([11, 30, 20, 5], spectral=0), inside(13, 11), torch.randint(5, (13,))
+    theirs = FGSM(net, nn.CrossEntropyLoss(reduction="none"), lower_bound=0.0, upper_bound=1.0)
+    torch.testing.assert_close(fgsm(net, x, y, radius=0.4), theirs.perturb(x, epsilon=0.4, target=y))
+
+
 @pytest.mark.parametrize("classes", [2, 5])
 def test_fgsm_moves_along_the_sign_of_the_cross_entropy(classes):
     net, x, y = mlp([11, 7, classes], spectral=0), inside(13, 11), torch.randint(classes, (13,))
