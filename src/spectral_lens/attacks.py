@@ -25,22 +25,16 @@ def margin(out: Float[Tensor, "*n k"], y: Int[Tensor, "*n"]) -> Float[Tensor, "*
 
     Raises ValueError for less than two classes.
     """
-    if out.shape[-1] < 2:
-        raise ValueError("an attack needs two classes at least: with one output nothing can be mistaken.")
-    own = y.unsqueeze(-1)
-    others = out.scatter(-1, own, float("-inf")).logsumexp(-1)
-    return others - out.gather(-1, own).squeeze(-1)
+    return _others(out, y).logsumexp(-1) - _own(out, y)
 
 
 def distance(network: Network, x: Float[Tensor, "..."], y: Int[Tensor, "*n"]) -> Float[Tensor, "*n"]:
     """-m / ||d m / d x||_1: the radius at which the margin would be gone if it were linear.   [moosavi2016, one step]
 
-    Exact for two classes and a linear network; negative where x is mistaken, infinite where the margin has no slope.
+    Exact for two classes and a linear network; negative where the margin is above zero, infinite where it has no slope.
     """
-    x = x.detach().requires_grad_()
-    reached = margin(network(x), y)
-    (slope,) = torch.autograd.grad(reached.sum(), x)
-    return -reached.detach() / slope.abs().flatten(y.ndim).sum(-1)
+    slope, out = _slope(network, x, y)
+    return -margin(out, y) / slope.abs().flatten(y.ndim).sum(-1)
 
 
 def fgsm(
@@ -52,7 +46,7 @@ def fgsm(
     Raises ValueError for a radius that is negative or not finite, and for inputs outside of the box.
     """
     _check(x, radius, box)
-    return (x + radius * _uphill(network, x, y)[0]).clamp(*box)
+    return (x + radius * _slope(network, x, y)[0].sign()).clamp(*box)
 
 
 def pgd(
@@ -68,24 +62,23 @@ def pgd(
     """Projected gradient ascent on the margin from a random start within the radius.   [madry2018]
 
     Each step goes 2.5 radius / steps along the sign of the derivative and back to the radius and the box, so that
-    every corner can be reached from anywhere.  Of all points on the way each sample keeps the one with the largest
-    margin; x itself is one of them, so nothing that was mistaken gets right.
+    every corner can be reached from anywhere.  Of all points on the way each sample keeps the one where another class
+    leads by most; x itself is one of them, so nothing that was mistaken gets right.
     generator: on the CPU, draws the start.  Errors as for `fgsm`, and for fewer than one step.
     """
     _check(x, radius, box)
     if steps < 1:
         raise ValueError(f"steps={steps} must be at least 1.")
-    _, worst = _uphill(network, x, y)
-    found = x
+    with torch.no_grad():
+        found, worst = x, _lead(network(x), y)
     start = torch.rand(x.shape, dtype=x.dtype, generator=generator).to(x.device)
     z = (x + radius * (2 * start - 1)).clamp(*box)
     for _ in range(steps):
-        sign, reached = _uphill(network, z, y)
-        found, worst = _worse(found, worst, z, reached)
-        z = (z + 2.5 * radius / steps * sign).clamp(x - radius, x + radius).clamp(*box)
+        slope, out = _slope(network, z, y)
+        found, worst = _worse(found, worst, z, _lead(out, y))
+        z = (z + 2.5 * radius / steps * slope.sign()).clamp(x - radius, x + radius).clamp(*box)
     with torch.no_grad():
-        reached = margin(network(z), y)
-    return _worse(found, worst, z, reached)[0]
+        return _worse(found, worst, z, _lead(network(z), y))[0]
 
 
 def robustness(
@@ -113,12 +106,26 @@ def robustness(
     return right / data.samples
 
 
-def _uphill(network: Network, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """The sign of the margin's derivative by the inputs, and the margin."""
+def _slope(network: Network, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The margin's derivative by the inputs, and the outputs."""
     x = x.detach().requires_grad_()
-    reached = margin(network(x), y)
-    (slope,) = torch.autograd.grad(reached.sum(), x)
-    return slope.sign(), reached.detach()
+    out = network(x)
+    return torch.autograd.grad(margin(out, y).sum(), x)[0], out.detach()
+
+
+def _lead(out: Tensor, y: Tensor) -> Tensor:
+    """How far the best other class lies above the own: above zero only where x is mistaken, as the margin is not."""
+    return _others(out, y).amax(-1) - _own(out, y)
+
+
+def _others(out: Tensor, y: Tensor) -> Tensor:
+    if out.shape[-1] < 2:
+        raise ValueError("an attack needs two classes at least: with one output nothing can be mistaken.")
+    return out.scatter(-1, y.unsqueeze(-1), float("-inf"))
+
+
+def _own(out: Tensor, y: Tensor) -> Tensor:
+    return out.gather(-1, y.unsqueeze(-1)).squeeze(-1)
 
 
 def _worse(found: Tensor, worst: Tensor, z: Tensor, reached: Tensor) -> tuple[Tensor, Tensor]:
