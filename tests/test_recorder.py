@@ -1,0 +1,145 @@
+"""Which functions ran: threads, generators and methods are seen, what was only imported is not."""
+
+import importlib
+import sys
+import threading
+
+import pytest
+import torch
+
+from spectral_lens.book.recorder import Recorder
+
+CODE = '''\
+"""Doc."""
+from {name}.inside import deep
+
+import torch
+
+
+def noted(function):
+    return function
+
+
+def called():
+    """Doc."""
+    return sorted([2, 1], key=lambda v: inner(v))
+
+
+def inner(v):
+    def local():
+        return v
+
+    return local()
+
+
+def never():
+    return 1
+
+
+@noted
+def generator():
+    yield deep.Deep().value
+
+
+class Square(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx, grad):
+        return slope(ctx.saved_tensors[0]) * grad
+
+
+def slope(x):
+    return 2 * x
+
+
+def threaded():
+    return 5
+'''
+DEEP = """\
+class Deep:
+    class Nested:
+        def run(self):
+            return 3
+
+    @property
+    def value(self):
+        return self.Nested().run()
+
+    def unused(self):
+        return 1
+"""
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """A package under a recorder, with a name of its own in every test."""
+    name = f"recorded_{tmp_path.name}"
+    folder = tmp_path / name
+    files = {"__init__.py": "", "base.py": CODE.format(name=name), "inside/__init__.py": "", "inside/deep.py": DEEP}
+    files["skipped.py"] = "def f():\n    return 1\n"
+    for file, text in files.items():
+        (folder / file).parent.mkdir(exist_ok=True)
+        (folder / file).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    recorder = Recorder(name, folder, skip=("skipped",))
+    recorder.start()
+    yield importlib.import_module(f"{name}.base"), recorder
+    recorder.stop()
+    for loaded in [m for m in sys.modules if m.split(".")[0] == name]:
+        del sys.modules[loaded]
+
+
+def owners(recorder):
+    return {m: {name.partition(".<")[0] for name in names} for m, names in recorder.ran().items()}
+
+
+def functions(recorder, module):
+    """Class bodies and modules, which the interpreter tells too, left out."""
+    return {name for name in owners(recorder).get(module, ()) if name not in ("", "Square", "Deep", "Deep.Nested")}
+
+
+def test_only_what_ran(module):
+    base, recorder = module
+    assert functions(recorder, "base") == {"noted"}, "a decorator runs on import"
+    assert base.called() == [1, 2]
+    assert functions(recorder, "base") == {"noted", "called", "inner"}
+    assert base.called.__doc__ == "Doc."
+
+
+def test_generators_and_methods(module):
+    base, recorder = module
+    made = base.generator()
+    assert "generator" not in functions(recorder, "base"), "nothing of it has run"
+    assert list(made) == [3]
+    assert "generator" in functions(recorder, "base")
+    assert functions(recorder, "inside.deep") == {"Deep.value", "Deep.Nested.run"}
+
+
+def test_threads_and_the_backward_pass(module):
+    base, recorder = module
+    thread = threading.Thread(target=base.threaded)
+    thread.start()
+    thread.join()
+    x = torch.tensor(3.0, requires_grad=True)
+    base.Square.apply(x).backward()
+    assert x.grad == 6
+    assert {"threaded", "Square.forward", "Square.backward", "slope"} <= functions(recorder, "base")
+
+
+def test_what_is_skipped_and_what_follows_the_end(module):
+    base, recorder = module
+    other = importlib.import_module(base.__name__.replace("base", "skipped"))
+    assert other.f() == 1
+    assert "skipped" not in recorder.ran()
+    recorder.stop()
+    before = recorder.ran()
+    assert set(before) <= {"base", "inside.deep", "inside", ""}
+
+
+def test_tracebacks_name_the_lines_of_the_source(module):
+    base, _ = module
+    assert base.never.__code__.co_firstlineno == CODE[: CODE.index("def never")].count("\n") + 1
