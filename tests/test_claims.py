@@ -22,6 +22,7 @@ def profile(monkeypatch):
 
 def ledger(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "claims.yml"
+    tmp_path.mkdir(exist_ok=True)
     path.write_text(text)
     return path
 
@@ -94,7 +95,7 @@ def test_criterion_has_closed_ends(low, high, value, holds):
 def test_verdict(profile, name, id, value, verdict):
     profile(name)
     measured = claims.measure(id, value)
-    assert (measured.verdict, measured.profile) == (verdict, name)
+    assert (measured.verdict(claims.load()[id]), measured.profile) == (verdict, name)
 
 
 def test_without_a_profile_it_is_quick(monkeypatch):
@@ -121,7 +122,8 @@ def test_mean_of_the_runs_is_judged(profile, values):
     assert measured.sd == pytest.approx(
         math.sqrt(((0.96 - 2.93 / 3) ** 2 + (0.97 - 2.93 / 3) ** 2 + (1 - 2.93 / 3) ** 2) / 2)
     )
-    assert measured.verdict == "reproduced"
+    assert measured.verdict(claims.load()[PAPER]) == "reproduced"
+    assert measured.values == pytest.approx((0.96, 0.97, 1.0))
 
 
 @pytest.mark.parametrize("value", [0.5, 1, torch.tensor(0.5), np.float32(0.5)])
@@ -160,7 +162,9 @@ def test_rounding_errors_are_not_printed(profile):
     first, second = claims.measure(ANY, 2.2e-16), claims.measure(ANY, 4.4e-16)
     assert str(first) == str(second) == "chicchi.method.inverse: paper 0, here below 1e-12: reproduced"
     assert first._repr_mimebundle_()[0] == second._repr_mimebundle_()[0]
+    assert first._repr_mimebundle_()[0]["text/plain"] == "chicchi.method.inverse: below 1e-06"
     assert "3.3e-05" in str(claims.measure(ANY, 3.3e-5))
+    assert "3.3e-09: not reproduced" in str(claims.measure(ANY, 3.3e-9)), "beside its criterion it is one no more"
 
 
 def test_a_criterion_below_zero_is_no_rounding_error(profile):
@@ -170,20 +174,31 @@ def test_a_criterion_below_zero_is_no_rounding_error(profile):
 
 def test_what_a_notebook_gets(profile):
     profile("paper")
-    texts, notes = DisplayFormatter().format(claims.measure("maess.stability.bound", [0.5, 0.7]))
+    measured = claims.measure("maess.stability.bound", [0.5, 0.7])
+    texts, notes = DisplayFormatter().format(measured)
     assert set(texts) == {"text/plain", "text/html"}
-    assert "\n" not in texts["text/plain"]
+    assert texts["text/plain"] == "maess.stability.bound: 0.6 +- 0.1 (2 runs)", "nothing of the ledger's"
     assert "||R z|| &lt;= sigma_1 ||z||" in texts["text/html"]
     assert 'class="claim claim-reproduced"' in texts["text/html"]
     claim = notes["spectral_lens"]["claim"]
-    assert claim.pop("sd") == pytest.approx(0.02**0.5)
-    assert claim == {
-        "id": "maess.stability.bound",
-        "value": 0.6,
-        "n": 2,
-        "printed": "<= 1",
-        "accept": [None, 1.000001],
-        "scale": "any",
-        "profile": "paper",
-        "verdict": "reproduced",
-    }
+    assert claim == {"id": "maess.stability.bound", "values": [0.5, 0.7], "profile": "paper"}
+    assert claims.Measured.read(claim) == measured
+
+
+def test_a_changed_ledger_changes_the_card_and_not_the_data(tmp_path):
+    measured = claims.Measured.of("a.b", [0.5, 1.0], "paper")
+    strict = claims.load(
+        ledger(tmp_path, ENTRY.replace("claim: c", "claim: sharper").replace("[null, 1]", "[null, 0.1]"))
+    )["a.b"]
+    loose = claims.load(ledger(tmp_path / "other", ENTRY))["a.b"]
+    assert (measured.verdict(loose), measured.verdict(strict)) == ("reproduced", "not reproduced")
+    assert "sharper" in measured.card(strict)
+    assert 'class="claim claim-not-reproduced"' in measured.card(strict)
+
+
+def test_a_record_from_before_values_were_kept_is_read():
+    old = {"id": PAPER, "value": 0.98, "sd": 0.01, "n": 10, "printed": "?", "accept": None, "scale": "paper",
+           "profile": "paper", "verdict": "no criterion"}  # fmt: skip
+    measured = claims.Measured.read(old)
+    assert (measured.values, measured.here) == ((), "0.98 +- 0.01 (10 runs)")
+    assert measured.verdict(claims.load()[PAPER]) == "reproduced"

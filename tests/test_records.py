@@ -1,14 +1,16 @@
 """Chapters, parameters, and records against their chapter: nothing here starts a kernel."""
 
 import ast
+import configparser
 import random
+import re
 from pathlib import Path
 
 import nbformat
 import pytest
 from myst_nb.core.read import read_myst_markdown_notebook
 
-from spectral_lens.book import chapters, records, references, sources
+from spectral_lens.book import chapters, fingerprints, records, references, replay, sources
 from spectral_lens.book.chapters import Book, BookError, chapter, parameters, resolve
 from toy_chapters import page, write
 
@@ -20,18 +22,16 @@ def toy(tmp_path):
     )
 
 
-def record(of, profile="quick", **changes):
-    """A record of the chapter as it is now, written without a run."""
+def record(of, profile="quick", ran=None, **changes):
+    """A record of the chapter as it is now, written without a run; one in which the functions `ran` ran."""
     made = nbformat.from_dict(of.notebook)
-    code, values = records.code_hash(made), resolve(of, profile)
+    cells = [cell.source for cell in made.cells if cell.cell_type == "code"]
     made.metadata[records.META] = {
         "chapter": of.name,
         "profile": profile,
-        "parameters": values,
-        "code": code,
-        "key": records.key(code, values),
-        "modules": records.module_hashes(of),
-        "claims": [],
+        "parameters": resolve(of, "quick" if profile == "reference" else profile),
+        "code": records.code_hash(made),
+        "ran": fingerprints.index(of.book.package).snapshot(ran or {}, cells),
         "data": [],
     } | changes
     records.write(made, records.path(of, profile))
@@ -181,7 +181,10 @@ def test_prose_and_tags_leave_a_record_current(toy):
 
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
-    [("print(a)", "print(a + 1)", "code cells changed"), ("a, b = 2, 0.5", "a, b = 3, 0.5", "code cells changed")],
+    [
+        ("print(a)", "print(a + 1)", "code cells changed"),
+        ("a, b = 2, 0.5", "a, b = 3, 0.5", "parameters changed: a 2 -> 3"),
+    ],
 )
 def test_edited_code_makes_it_stale(toy, old, new, reason):
     one = chapter("part/one", toy)
@@ -200,6 +203,23 @@ def test_other_parameters_make_it_stale(toy):
     assert (state.state, state.reason) == ("stale", "parameters changed: a 2 -> 9")
 
 
+def test_a_quick_value_that_the_paper_profile_sets_leaves_the_paper_record_alone(toy):
+    one = chapter("part/one", toy)
+    profile = toy.root / "book/profiles/paper.yml"
+    profile.write_text(profile.read_text().replace("chapters: {}", "chapters: {part/one: {a: 9}}"))
+    record(one, "paper")
+    one = edit(one, "a, b = 2, 0.5", "a = 3  # how many\nb = 0.5")
+    assert records.status(one, "paper") == records.Status("current")
+    assert records.status(edit(one, "b = 0.5", "b = 0.6"), "paper").reason == "parameters changed: b 0.5 -> 0.6"
+
+
+def test_order_inside_a_value_is_none_of_it(tmp_path):
+    toy = write(tmp_path, {"p": page("P", parameters="sizes = {'b': 1, 'a': 2}")})
+    p = chapter("p", toy)
+    record(p)
+    assert records.status(edit(p, "{'b': 1, 'a': 2}", "{'a': 2, 'b': 1}"), "quick").state == "current"
+
+
 def test_damaged_or_edited_record_is_stale(toy):
     one = chapter("part/one", toy)
     path = record(one)
@@ -214,12 +234,6 @@ def test_damaged_or_edited_record_is_stale(toy):
         state = records.status(one, "quick")
         assert state.state == "stale"
         assert reason in state.reason
-
-
-def test_key_depends_on_every_value():
-    keys = {records.key(c, v) for c in "xy" for v in ({"a": 1}, {"a": 2}, {"a": 1, "b": 1}, {"a": 1.0}, {"a": True})}
-    assert len(keys) == 10
-    assert records.key("x", {"a": 1, "b": 2}) == records.key("x", {"b": 2, "a": 1})
 
 
 def test_writing_is_all_or_nothing(toy, monkeypatch):
@@ -293,24 +307,126 @@ def test_imported_modules(package, cell, modules):
     assert set(found) == {f"spectral_lens.{m}" for m in modules}
 
 
-def test_what_makes_a_record_older(tmp_path, package):
+def test_what_makes_a_record_older_that_does_not_say_what_ran(tmp_path, package):
     toy = write(tmp_path, {"p": page("P", "from spectral_lens import sub")})
     toy = Book(toy.root, package)
     p = chapter("p", toy)
-    record(p)
-    assert records.status(p, "quick").older == ()
+    path = record(p)
+    whole = records.read(path)
+    made = records.provenance(whole)
+    del made["ran"]
+    made["code"] = "the hash of another time"
+    made["modules"] = sources.module_hashes(p.notebook, package)
+    records.write(whole, path)
+    assert records.status(p, "quick") == records.Status("current")
     (package / "leaf.py").write_text('"""Words."""\n\n# more words\n\nvalue = 1  # and these\n')
     (package / "alone.py").write_text("x = 2\n")
     (package / "__init__.py").write_text('__version__ = "2"\n')
     assert records.status(p, "quick") == records.Status("current")
     (package / "leaf.py").write_text("value = 2\n")
-    assert records.status(p, "quick") == records.Status("current", older=("spectral_lens.leaf",))
+    assert records.status(p, "quick") == records.Status("older", changed=("spectral_lens.leaf",))
     (package / "sub/top.py").write_text("import spectral_lens.alone\n\n\ndef g():\n    return 1\n")
     # `middle` and `leaf` are no longer imported, `alone` is.
     older = tuple(f"spectral_lens.{m}" for m in ("alone", "leaf", "middle", "sub.top"))
-    assert records.status(p, "quick").older == older
+    assert records.status(p, "quick").changed == older
+    assert records.status(edit(p, "import sub", "import alone"), "quick").state == "stale"
 
 
+# what ran
+
+
+@pytest.fixture
+def three(tmp_path, package):
+    """Three chapters with paper records and references: `f` ran in one, `g` in two, and the third calls neither."""
+    pages = {
+        "one": page("1", "from spectral_lens.middle import f"),
+        "two": page("2", "2"),
+        "three": page("3", "import spectral_lens.middle"),
+    }
+    toy = Book(write(tmp_path, pages).root, package)
+    ran = {"one": {"middle": ["f"]}, "two": {"middle": ["f"], "sub.top": ["g"]}, "three": {}}
+    for name, functions in ran.items():
+        of = chapter(name, toy)
+        record(of, "reference", functions if name == "one" else {})
+        made = fingerprints.index(package).snapshot(functions)
+        record(of, "paper", functions, replay=records.replayed(of, made))
+    assert states(toy) == {"one": "current", "two": "current", "three": "current"}
+    return toy
+
+
+def states(of, profile="paper"):
+    return {name: records.status(c, profile).state for name, c in chapters.runnable(of).items()}
+
+
+def test_a_change_marks_the_records_whose_chapter_ran_it(three):
+    (three.package / "sub/top.py").write_text("from ..middle import f\n\n\ndef g():\n    return f() + 1\n")
+    assert states(three) == {"one": "current", "two": "older", "three": "current"}
+    assert str(records.status(chapter("two", three), "paper")).startswith("older (changed: sub.top.g; ")
+
+
+def test_a_moved_function_marks_nothing(three):
+    for name in ("middle.py", "sub/top.py"):
+        (three.package / name).unlink()
+    f = "def f():\n    from . import leaf\n\n    return leaf.value\n"
+    (three.package / "new.py").write_text(
+        f"from spectral_lens import leaf as other\n\n\ndef g():\n    return f()\n\n\n{f}"
+    )
+    assert states(three) == {"one": "current", "two": "current", "three": "current"}
+
+
+def test_an_import_from_elsewhere_in_a_cell_marks_nothing(three):
+    (three.package / "middle.py").rename(three.package / "elsewhere.py")
+    edit(chapter("one", three), "from spectral_lens.middle", "from spectral_lens.elsewhere")
+    assert states(three)["one"] == "current"
+    edit(chapter("one", three), "import f", "import f as h")
+    assert states(three)["one"] == "stale"
+
+
+def test_a_changed_constant_marks_those_that_ran_a_user_of_it(three):
+    (three.package / "leaf.py").write_text("value = 2\n")
+    assert states(three) == {"one": "older", "two": "older", "three": "current"}
+    assert records.status(chapter("one", three), "paper").changed == ("leaf.value",)
+
+
+def test_the_quick_run_vouches_for_what_it_executes(three):
+    (three.package / "middle.py").write_text("def f():\n    from . import leaf\n    return 0 + leaf.value\n")
+    one = chapter("one", three)
+    assert records.status(one, "paper").reason == "the quick reference is older"
+    record(one, "reference", {"middle": ["f"]})
+    assert records.status(one, "paper") == records.Status("verified", changed=("middle.f",))
+    assert records.status(one, "paper").usable
+    # the second's does not execute it
+    record(chapter("two", three), "reference", {})
+    assert records.status(chapter("two", three), "paper").reason == "the quick run does not execute f"
+    # other numbers
+    made = nbformat.read(records.path(one, "reference"), as_version=4)
+    made.cells[-2].outputs = [nbformat.v4.new_output("stream", text="0.5\n")]
+    records.write(made, records.path(one, "reference"))
+    assert records.status(one, "paper").reason == "the quick run prints other numbers"
+
+
+def test_without_a_current_reference_a_record_cannot_be_verified(three):
+    one = chapter("one", three)
+    records.path(one, "reference").unlink()
+    assert records.replayed(one, {}) is None
+    record(one, "paper", {"middle": ["f"]}, replay=None)
+    (three.package / "leaf.py").write_text("value = 2\n")
+    assert records.status(one, "paper").reason == "the quick reference is missing"
+    record(one, "reference", {"middle": ["f"]})
+    assert "without a current quick reference" in records.status(one, "paper").reason
+
+
+def test_the_state_of_all_records_is_cheap():
+    """No chapter is parsed twice and no module either: the second look costs next to nothing."""
+    of = chapters.book()
+    found = [records.status(c, p) for c in chapters.runnable(of).values() for p in ("quick", "paper", "reference")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ast, "parse", lambda *_: pytest.fail("parsed again") if len(_[0]) > 3000 else PARSE(*_))
+        again = [records.status(c, p) for c in chapters.runnable(of).values() for p in ("quick", "paper", "reference")]
+    assert again == found
+
+
+PARSE = ast.parse
 SOURCE = '''\
 #!/usr/bin/env python
 """Docstring of
@@ -396,28 +512,84 @@ def test_words_never_matter():
 
 def test_reference(toy):
     one = chapter("two", toy)
-    path = record(one)
+    path = record(one, duration=3.7, commit="c", device="this one")
     made = records.read(path)
     figure = nbformat.v4.new_output(
-        "display_data", {"text/plain": "<Figure>", "image/png": "AAAA"}, metadata={"image/png": {"width": 3}}
+        "display_data", {"text/plain": "<Figure size 2x3 with 1 Axes>", "image/png": "AAAA"}, metadata={"image/png": {}}
     )
     drawing = nbformat.v4.new_output("display_data", {"text/plain": "<D>", "image/svg+xml": "<svg>1</svg>"})
-    made.cells[-2].outputs = [figure, drawing, nbformat.v4.new_output("stream", text="hello\n")]
+    note = {"spectral_lens": {"claim": {"id": "a", "values": [1 / 3, 1e-17], "profile": "quick"}}}
+    card = nbformat.v4.new_output(
+        "display_data",
+        {"text/plain": "a: 0.2", "text/html": '<table class="claim claim-x"><tr>\n</table>'},
+        metadata=note,
+    )
+    said = nbformat.v4.new_output("stream", text="hello\n")
+    made.cells[-2].outputs = [figure, drawing, card, said]
     made.cells[-2].metadata["tags"] = ["hide-input"]
     kept = references.reference(made)
     nbformat.validate(kept)
     assert all(c.cell_type == "code" for c in kept.cells)
-    first, second, third = kept.cells[-1].outputs
-    assert (first.data, first.metadata) == ({"text/plain": "<Figure>"}, {})
+    first, second, third, fourth = kept.cells[-1].outputs
+    assert first.data == {"text/plain": "<Figure>", "image/png": references._POINT}
+    assert first.metadata == {}
     assert second.data == {"text/plain": "<D>", "image/svg+xml": "<svg/>"}
-    assert third.text == "hello\n"
+    assert third.data == {"text/plain": "a: 0.2", "text/html": "<claim/>"}
+    assert third.metadata["spectral_lens"]["claim"]["values"] == [0.333333, 0.0]
+    assert fourth.text == "hello\n"
     assert kept.cells[-1].metadata.tags == ["hide-input"]
+    assert set(kept.metadata[records.META]) == {"chapter", "profile", "parameters", "code", "ran", "duration", "data"}
     made.cells[-2].metadata["tags"] = ["nbval-ignore-output"]
-    assert references.reference(made).cells[-1].outputs == []
+    assert references.reference(made).cells[-1].outputs == [first, second, third]
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "other", "same"),
+    [
+        ("figures", "<Figure size 1600x640 with 3 Axes>", "<Figure size 1600x700 with 3 Axes>", True),
+        ("cards", '<table class="claim claim-a">1\n</table>', '<table class="claim claim-b">2</table>', True),
+        ("drawings", "<p>a\n<svg>1", "<svg>2\n", True),
+        ("figures", "accuracy 0.5", "accuracy 0.6", False),
+    ],
+)
+def test_what_is_no_number_may_change(toy, kind, one, other, same):
+    """The patterns as nbval applies them to both sides."""
+    for c in chapters.runnable(toy).values():
+        record(c)
+    references.write(toy)
+    patterns = configparser.RawConfigParser()
+    patterns.read(references.folder(toy) / "sanitize.cfg")
+    assert set(patterns.sections()) == {"drawings", "cards", "figures"}
+
+    def sanitized(text):
+        for name in patterns.sections():
+            text = re.sub(patterns[name]["regex"], patterns[name]["replace"], text)
+        return text
+
+    assert (sanitized(one) == sanitized(other)) is same
+    assert (sanitized(one) == references._plain(one)) is True
+
+
+def test_printed_numbers():
+    def cell(*outputs, tags=()):
+        return nbformat.v4.new_code_cell("1", outputs=list(outputs), metadata={"tags": list(tags)})
+
+    def stream(text):
+        return nbformat.v4.new_output("stream", text=text)
+
+    figure = nbformat.v4.new_output("display_data", {"text/plain": "<Figure size 1x2 with 3 Axes>", "image/png": "4"})
+    claim = nbformat.v4.new_output("display_data", {"text/plain": "chicchi.a2: 0.5 +- .1 (3 runs)", "text/html": "7"})
+    cells = [
+        cell(stream("layer1: 1.5e-3, -2 nan\n"), figure),
+        cell(claim),
+        cell(stream("8"), tags=["nbval-ignore-output"]),
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("9"), *cells])
+    assert replay.numbers(notebook) == ["1.5e-3", "-2", "nan", "0.5", ".1", "3"]
 
 
 def test_references_follow_their_sources(toy):
-    with pytest.raises(BookError, match="run --stale"):
+    with pytest.raises(BookError, match="run --older"):
         references.write(toy)
     assert references.differing(toy) == {"part/one": "no reference", "two": "no reference"}
     for c in chapters.runnable(toy).values():
@@ -433,6 +605,6 @@ def test_references_follow_their_sources(toy):
     (toy.root / "tests/reference/gone__page.ipynb").write_text("{}")
     assert references.differing(toy) == {
         "part/one": "the code cells changed",
-        "two": "the parameters changed",
+        "two": "parameters changed: a 2 -> 9",
         "gone/page": "no such chapter",
     }

@@ -169,12 +169,12 @@ def test_a_page_without_a_current_record_says_so_and_a_run_mends_it(tmp_path: Pa
     assert ADDRESS.rsplit("/", 2)[0] not in text
     assert not re.search("mybinder|colab|CITATION|/issues/new", text)
 
-    toy_book.record(book, modules={"spectral_lens.gone": "0" * 64})
+    toy_book.record(book, ran={"gone": {"refraction": "0" * 12}})
     done = toy_book.build(book, "-n")
     assert (done.returncode, done.stderr) == (0, "")
     words = words_of(book, "toy/lens")
     assert "Quick profile" in words
-    assert re.search(r"older than the code.*spectral_lens\.gone", words)
+    assert re.search(r"older than the code.*gone\.refraction", words)
     assert "toy/lens.html#claim-giambagli-inverse" in text_of(book, "scorecard"), "the scorecard was read again"
 
 
@@ -196,7 +196,7 @@ def test_durations_in_words(seconds: float | None, text: str) -> None:
     assert pages.duration(seconds) == text
 
 
-# --- the real book, from its quick records ---
+# --- the real book, from its references ---
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +224,7 @@ def test_every_measured_claim_is_shown_and_those_of_any_scale_are_judged(built: 
     ledger = claims.load()
     measured = {name for name in ledger if re.search(rf"measure\(\s*[\"']{re.escape(name)}[\"']", source)}
     judged = {name for name in measured if ledger[name].scale == "any" and ledger[name].accept is not None}
-    rows = scorecard.rows("quick", book)
+    rows = scorecard.rows(records.REFERENCE, book)
     shown = {row.id for row in rows if row.chapter}
     assert shown <= measured
     # what the quick profile's data cannot show, the paper's records do
@@ -240,4 +240,4 @@ def test_every_measured_claim_is_shown_and_those_of_any_scale_are_judged(built: 
 
 
 def _record(name: str) -> object:
-    return records.read(records.path(chapters.chapter(name), "quick"))
+    return records.read(records.path(chapters.chapter(name), records.REFERENCE))

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -18,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from spectral_lens import claims
-from spectral_lens.book import records
+from spectral_lens.book import fingerprints, records
 from spectral_lens.book.chapters import Book, chapter, parameters, runnable
 from toy_chapters import HEADER
 
@@ -108,7 +107,7 @@ def make(folder: Path, toy: str = TOY, url: str = "") -> Book:
 def record(
     book: Book,
     profile: str = "quick",
-    modules: Mapping[str, str] | None = None,
+    ran: fingerprints.Ran | None = None,
     changes: Mapping[str, float] | None = None,
 ) -> Path:
     """A record of the toy chapter as the runner would write it; `changes` replaces measured values."""
@@ -129,13 +128,15 @@ def record(
     if profile == "paper":
         new = nbformat.v4.new_code_cell("samples = 50", metadata={"tags": [records.INJECTED]})
         run.cells.insert(run.cells.index(code[0]) + 1, new)
-    digest = records.code_hash(of.notebook)
+    index = fingerprints.index(book.package)
+    cells = [cell.source for cell in code if not records.injected(cell)]
     run.metadata[records.META] = {
         "chapter": of.name, "profile": profile, "parameters": values,
-        "code": digest, "key": records.key(digest, values),
-        "modules": dict(modules or records.module_hashes(of)), "commit": "0123456789abcdef", "dirty": True,
+        "code": records.code_hash(of.notebook),
+        "ran": index.snapshot({"relevance": ["of_inputs"]}, cells) | dict(ran or {}),
+        "commit": "0123456789abcdef", "dirty": True,
         "date": "2026-05-04T10:20:30+00:00", "duration": 200.0, "device": "cpu", "threads": 1,
-        "versions": {"python": "3.11.9", "torch": "2.13.0"}, "claims": [asdict(claim) for claim in measured],
+        "versions": {"python": "3.11.9", "torch": "2.13.0"},
         "data": [{"name": "toy (train)", "edition": "generated", "sha256": "feedface" * 8}],
     }  # fmt: skip
     where = records.path(of, profile)
@@ -163,13 +164,13 @@ def build(
 
 @cache
 def built(folder: Path) -> Path:
-    """The real book, built strictly from its quick records into `folder`, once per process; returns the site."""
+    """The real book, built strictly from its references into `folder`, once per process; returns the site."""
     book = Book(ROOT)
-    states = {name: records.status(chapter, "quick") for name, chapter in runnable(book).items()}
+    states = {name: records.status(chapter, records.REFERENCE) for name, chapter in runnable(book).items()}
     lacking = [f"{name} ({status.reason})" for name, status in states.items() if not status.usable]
     if lacking:
-        pytest.fail(f"quick records are lacking, `spectral-lens run` makes them: {', '.join(lacking)}", pytrace=False)
-    done = build(book, *STRICT, output=folder)
+        pytest.fail(f"references are lacking, `make references` makes them: {', '.join(lacking)}", pytrace=False)
+    done = build(book, *STRICT, profile=records.REFERENCE, output=folder)
     assert done.returncode == 0, done.stderr
     return folder / "_build" / "html"
 

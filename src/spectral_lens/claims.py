@@ -1,14 +1,15 @@
 """A measured number against what the paper claims.
 
 The ledger book/claims.yml holds every claim with its criterion; a chapter measures one by `measure(id, values)`, which
-shows paper, here and verdict, and leaves the same as data in the output's metadata, where the records take it from.
+leaves the values as data in the output's metadata, where the records take them from. Verdict and card are made from
+the data and the ledger whenever somebody looks: a changed word or criterion needs no run.
 """
 
 import html
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +23,7 @@ from spectral_lens.resources import resource
 
 Verdict = Literal["reproduced", "not reproduced", "quick only", "no criterion"]
 _FIELDS = {"id", "where", "claim", "measure", "printed", "accept"}
-_TINY = 1e-6  # criteria up to here ask "is it zero?": rounding errors, which differ from machine to machine
+_TINY = 1e-6  # numbers up to here answer "is it zero?": rounding errors, which differ from machine to machine
 
 
 @dataclass(frozen=True)
@@ -45,50 +46,86 @@ class Claim:
 
 @dataclass(frozen=True)
 class Measured:
-    """A claim's measured value: mean and sample standard deviation (None for one run) of n runs, and the verdict."""
+    """A claim's measured values, one per independent run, with their mean and sample standard deviation (None for one).
+
+    A record made before values were kept has mean, deviation and number of runs only: `values` is then empty.
+    """
 
     id: str
+    values: tuple[float, ...]
+    profile: str
     value: float
     sd: float | None
     n: int
-    printed: str
-    accept: tuple[float | None, float | None] | None
-    scale: Literal["paper", "any"]
-    profile: str
-    verdict: Verdict
+
+    @classmethod
+    def of(cls, id: str, values: Sequence[float], profile: str) -> "Measured":
+        """The claim measured as `values`, in a run of that profile."""
+        sd = stdev(values) if len(values) > 1 else None
+        return cls(id, tuple(values), profile, fmean(values), sd, len(values))
+
+    @classmethod
+    def read(cls, data: Mapping[str, Any]) -> "Measured":
+        """What an output's metadata hold (see `data`)."""
+        if "values" in data:
+            return cls.of(data["id"], data["values"], data["profile"])
+        return cls(data["id"], (), data["profile"], data["value"], data["sd"], data["n"])
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What a record keeps."""
+        return {"id": self.id, "values": list(self.values), "profile": self.profile}
 
     @property
     def here(self) -> str:
-        """The value as text, three significant digits; a rounding error only as being below its criterion."""
-        if _rounding(self.accept) and self.verdict == "reproduced":
-            text = f"below {(self.accept or (0, 0))[1]:.0e}"
-        else:
-            text = f"{self.value:.3g}" + ("" if self.sd is None else f" +- {self.sd:.1g}")
-        return text + (f" ({self.n} runs)" if self.n > 1 else "")
+        """The measured number as text, three significant digits; a rounding error only as being one."""
+        return self._text(f"below {_TINY:.0e}" if abs(self.value) < _TINY else None)
+
+    def against(self, claim: Claim) -> str:
+        """The same beside its criterion: of a rounding error that it meets, only that it does."""
+        zero = _rounding(claim.accept) and self.verdict(claim) == "reproduced"
+        return self._text(f"below {(claim.accept or (0, 0))[1]:.0e}" if zero else None)
+
+    def verdict(self, claim: Claim) -> Verdict:
+        """Whether the mean meets the claim's criterion.
+
+        One that needs the paper's data, size and number of runs is "quick only" in any profile but "paper"; entries
+        with `scale: any` are always judged.
+        """
+        if claim.accept is None:
+            return "no criterion"
+        if self.profile != "paper" and claim.scale != "any":
+            return "quick only"
+        return "reproduced" if claim.holds(self.value) else "not reproduced"
+
+    def card(self, claim: Claim) -> str:
+        """The table (HTML) that a page shows."""
+        verdict = self.verdict(claim)
+        rows = [("claim", claim.claim), ("measure", claim.measure), ("paper", f"{claim.printed} ({claim.where})")]
+        rows += [("here", self.against(claim)), ("verdict", verdict)]
+        body = "".join(f"<tr><th>{name}</th><td>{html.escape(text)}</td></tr>" for name, text in rows)
+        kind = f"claim claim-{verdict.replace(' ', '-')}"
+        return f'<table class="{kind}"><caption>{html.escape(self.id)}</caption><tbody>{body}</tbody></table>'
 
     def __str__(self) -> str:
-        return f"{self.id}: paper {self.printed}, here {self.here}: {self.verdict}"
+        claim = load()[self.id]
+        return f"{self.id}: paper {claim.printed}, here {self.against(claim)}: {self.verdict(claim)}"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, str], dict[str, Any]]:
-        """The line and the card that a page shows, and the claim as data in the output's metadata."""
-        entry = load()[self.id]
-        rows = [("claim", entry.claim), ("measure", entry.measure), ("paper", f"{self.printed} ({entry.where})")]
-        rows += [("here", self.here), ("verdict", self.verdict)]
-        body = "".join(f"<tr><th>{name}</th><td>{html.escape(text)}</td></tr>" for name, text in rows)
-        kind = self.verdict.replace(" ", "-")
-        card = (
-            f'<table class="claim claim-{kind}"><caption>{html.escape(self.id)}</caption><tbody>{body}</tbody></table>'
-        )
-        data = asdict(self) | {"accept": None if self.accept is None else list(self.accept)}
-        return {"text/plain": str(self), "text/html": card}, {"spectral_lens": {"claim": data}}
+        """The measured number as text, the card, and the values as data in the output's metadata."""
+        texts = {"text/plain": f"{self.id}: {self.here}", "text/html": self.card(load()[self.id])}
+        return texts, {"spectral_lens": {"claim": self.data}}
+
+    def _text(self, zero: str | None) -> str:
+        text = zero or f"{self.value:.3g}" + ("" if self.sd is None else f" +- {self.sd:.1g}")
+        return text + (f" ({self.n} runs)" if self.n > 1 else "")
 
 
 def measure(id: str, values: Any) -> Measured:
-    """The claim `id` judged by the mean of `values`: a number, or a list, array or tensor with one number per run.
+    """The claim `id` measured as `values`: a number, or a list, array or tensor with one number per independent run.
 
-    A claim whose criterion needs the paper's data, size and number of runs is shown without being judged
-    ("quick only") unless the environment variable SPECTRAL_LENS_PROFILE is "paper"; entries with `scale: any` are
-    always judged. Raises ValueError for an unknown claim, for no values, and for values that are not finite.
+    The profile is the environment variable SPECTRAL_LENS_PROFILE ("quick" where it is not set). Raises ValueError for
+    an unknown claim, for no values, and for values that are not finite.
     """
     ledger = load()
     if id not in ledger:
@@ -96,17 +133,7 @@ def measure(id: str, values: Any) -> Measured:
         raise ValueError(
             f"The ledger has no claim {id!r}" + (f": did you mean {' or '.join(close)}?" if close else ".")
         )
-    claim, numbers = ledger[id], _numbers(id, values)
-    value = fmean(numbers)
-    profile = os.environ.get("SPECTRAL_LENS_PROFILE", "quick")
-    if claim.accept is None:
-        verdict: Verdict = "no criterion"
-    elif profile != "paper" and claim.scale != "any":
-        verdict = "quick only"
-    else:
-        verdict = "reproduced" if claim.holds(value) else "not reproduced"
-    sd = stdev(numbers) if len(numbers) > 1 else None
-    return Measured(id, value, sd, len(numbers), claim.printed, claim.accept, claim.scale, profile, verdict)
+    return Measured.of(id, _numbers(id, values), os.environ.get("SPECTRAL_LENS_PROFILE", "quick"))
 
 
 def load(path: Path | None = None) -> Mapping[str, Claim]:

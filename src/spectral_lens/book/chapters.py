@@ -1,10 +1,11 @@
 """The chapters of the book, their parameters, and the profiles that give the parameters their values."""
 
 import ast
+import copy
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,8 @@ class Chapter:
 
     @cached_property
     def notebook(self) -> nbformat.NotebookNode:
-        """The text as a notebook without outputs; cell ids by position (c000, c001, ...)."""
-        return notebook(self.path.read_text(encoding="utf-8"))
+        """The text as a notebook without outputs; cell ids by position (c000, c001, ...). Not to be written to."""
+        return _notebook(self.path, self.path.stat().st_mtime_ns)
 
     @property
     def runnable(self) -> bool:
@@ -84,7 +85,8 @@ def notebook(text: str) -> nbformat.NotebookNode:
 def chapters(of: Book | None = None) -> dict[str, Chapter]:
     """All pages in the order of _toc.yml, by name; those with code cells are `runnable`."""
     of = of or book()
-    contents = yaml.safe_load((of.root / "_toc.yml").read_text(encoding="utf-8"))
+    table = of.root / "_toc.yml"
+    contents = _yaml(table, table.stat().st_mtime_ns)
     found = {}
     for file in _files(contents):
         path = (of.root / file).with_suffix(".md") if not file.endswith(".md") else of.root / file
@@ -139,7 +141,7 @@ def profile(name: str, of: Book | None = None) -> dict[str, Any]:
     path = of.root / "book" / "profiles" / f"{name}.yml"
     if not path.is_file():
         raise BookError(f"The profile {name!r} has no file book/profiles/{name}.yml.")
-    found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    found = copy.deepcopy(_yaml(path, path.stat().st_mtime_ns)) or {}
     strange = set(found) - {"threads", "environment", "chapters"}
     if strange:
         raise BookError(f"{path.name} has unknown entries: {', '.join(sorted(strange))}.")
@@ -147,11 +149,10 @@ def profile(name: str, of: Book | None = None) -> dict[str, Any]:
     if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
         raise BookError(f"{path.name}: threads is a number from 1 up, or null for the machine's own.")
     values = found.get("chapters") or {}
+    known = chapters(of) if values else {}
     for chapter_name in values:
-        if chapter_name not in chapters(of):
-            raise BookError(
-                f"{path.name} names an unknown chapter {chapter_name!r}{_close(chapter_name, chapters(of))}"
-            )
+        if chapter_name not in known:
+            raise BookError(f"{path.name} names an unknown chapter {chapter_name!r}{_close(chapter_name, known)}")
     environment = {str(key): str(value) for key, value in (found.get("environment") or {}).items()}
     return {"threads": threads, "environment": environment, "chapters": values}
 
@@ -174,6 +175,16 @@ def resolve(of: Chapter, profile_name: str = "quick", overrides: Mapping[str, An
                 raise BookError(_mismatch(of, name, value, own[name]) + origin)
             found[name] = float(value) if type(own[name]) is float else value
     return found
+
+
+@lru_cache(maxsize=256)
+def _notebook(path: Path, _changed: int) -> nbformat.NotebookNode:
+    return notebook(path.read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=64)
+def _yaml(path: Path, _changed: int) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def _files(node: Any) -> Iterable[str]:

@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 import yaml
@@ -21,6 +21,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+if TYPE_CHECKING:
+    from spectral_lens.claims import Measured
 
 P = ParamSpec("P")
 Root = Annotated[Path | None, typer.Option("--root", help="Folder of another book.", hidden=True)]
@@ -60,7 +63,6 @@ def list_chapters(root: Root = None) -> None:
                 record = records.read(records.path(found, profile))
                 made = records.provenance(record)
                 text += f", {made['date'][:10]}, {made['duration']:.0f} s, {_verdicts(records.claims(record))}"
-                text += ", older than the code" if state.older else ""
             cells.append(text)
         rows.append((name, found.title, *cells))
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
@@ -117,15 +119,17 @@ def check(profile: Profile = "paper", root: Root = None) -> None:
     """Compare the records with the chapters: exit status 1 where one is stale or missing."""
     from spectral_lens.book import records
 
-    found, bad = runnable(book(root)), 0
+    found, bad, counted = runnable(book(root)), 0, Counter[str]()
     for name, one in found.items():
         state = records.status(one, profile)
         if not state.usable:
             bad += 1
-            typer.echo(f"{name}: {state.state} in {profile} ({state.reason})")
-        elif state.older:
-            typer.echo(f"{name}: older than the code of {', '.join(state.older)}")
-    typer.echo(f"{len(found) - bad} of {len(found)} records of the profile {profile} are current.")
+            typer.echo(f"{name}: {state} in {profile}")
+        elif state.changed:
+            typer.echo(f"{name}: {state}")
+        counted[state.state] += 1
+    counts = ", ".join(f"{count} {state}" for state, count in counted.items())
+    typer.echo(f"{len(found)} records of the profile {profile}: {counts}.")
     if bad:
         raise typer.Exit(1)
 
@@ -137,11 +141,11 @@ def build(
     strict: Annotated[bool, typer.Option("--strict", help="From nothing, warnings are errors.")] = False,
     root: Root = None,
 ) -> None:
-    """Build the site, after running what is stale or missing (quick) or refusing to (paper)."""
+    """Build the site, after running what is stale, missing or older (quick) or refusing to (paper)."""
     from spectral_lens.book import site
 
     of = book(root)
-    waiting = _outdated(of, profile)
+    waiting = _outdated(of, profile, older=profile == "quick")
     if waiting and profile == "paper":
         lines = "\n".join(f"  spectral-lens run {name} --profile paper" for name in waiting)
         raise BookError(f"the paper records of these chapters are stale or missing; they may take long:\n{lines}")
@@ -224,12 +228,15 @@ def _run(of: Book, names: Iterable[str], profile: str, overrides: dict[str, Any]
 def _outdated(of: Book, profile: str, older: bool = False) -> list[str]:
     from spectral_lens.book import records
 
-    states = {name: records.status(found, profile) for name, found in runnable(of).items()}
-    return [name for name, state in states.items() if not state.usable or (older and state.older)]
+    wanted = ("stale", "missing", "older") if older else ("stale", "missing")
+    return [name for name, found in runnable(of).items() if records.status(found, profile).state in wanted]
 
 
-def _verdicts(claims: list[dict[str, Any]]) -> str:
-    counted = Counter(claim["verdict"] for claim in claims)
+def _verdicts(measured: "list[Measured]") -> str:
+    from spectral_lens import claims
+
+    ledger = claims.load()
+    counted = Counter(one.verdict(ledger[one.id]) for one in measured if one.id in ledger)
     return ", ".join(f"{count} {verdict}" for verdict, count in counted.items()) or "no claims"
 
 

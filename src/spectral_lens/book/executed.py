@@ -18,6 +18,7 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 
+from spectral_lens import claims
 from spectral_lens.book import pages, records
 from spectral_lens.book.chapters import Book, Chapter
 
@@ -57,7 +58,7 @@ def read(text: str, **options: Any) -> NotebookNode:
         return notebook
     _take_over(notebook, run, page)
     about = records.provenance(run)
-    _insert(notebook, pages.top(about, shown, status.older), [pages.provenance(about)])
+    _insert(notebook, pages.top(about, shown, status), [pages.provenance(about)])
     notebook.metadata["language_info"] = run.metadata.get("language_info", {})
     return notebook
 
@@ -84,7 +85,7 @@ def _take_over(notebook: NotebookNode, run: NotebookNode, page: str) -> None:
         while records.injected(executed[0]):  # the chapter has no parameters cell to put them behind
             put(executed.pop(0), line)
         got = executed.pop(0)
-        cell.outputs, cell.execution_count = _outputs(got), got.execution_count
+        cell.outputs, cell.execution_count = _outputs(got, page, line), got.execution_count
         _check_figure(cell, page, line)
         for claim in _claims(got):
             if claim not in seen:
@@ -96,24 +97,41 @@ def _take_over(notebook: NotebookNode, run: NotebookNode, page: str) -> None:
     notebook.cells, notebook.metadata["source_map"] = cells, lines
 
 
-def _outputs(cell: NotebookNode) -> list[NotebookNode]:
-    """The outputs that a page shows: no progress, no mime type that Sphinx does not know, no metadata."""
+def _outputs(cell: NotebookNode, page: str, line: int) -> list[NotebookNode]:
+    """The outputs that a page shows: no progress, no mime type that Sphinx does not know, no metadata.
+
+    A claim's card is made anew, by the ledger as it is now.
+    """
     kept = []
     for output in cell.outputs:
         if output.output_type == "stream" and output.name == "stdout":
             kept.append(output)
         elif "data" in output:
             data = {mime: output.data[mime] for mime in SHOWN if mime in output.data}
+            if (claim := _claim(output)) is not None:
+                data["text/html"] = _card(claim, page, line)
             if data:
                 kept.append(NotebookNode({**output, "data": NotebookNode(data), "metadata": NotebookNode()}))
     return kept
 
 
+def _card(claim: dict[str, Any], page: str, line: int) -> str:
+    measured, ledger = claims.Measured.read(claim), claims.load()
+    if measured.id not in ledger:
+        log.warning(
+            "the claim %s is not in book/claims.yml", measured.id,
+            type="spectral_lens", subtype="claim", location=(page, line),
+        )  # fmt: skip
+        return ""
+    return measured.card(ledger[measured.id])
+
+
 def _claims(cell: NotebookNode) -> Iterator[str]:
-    for output in cell.outputs:
-        claim = output.get("metadata", {}).get(records.META, {}).get("claim")
-        if claim:
-            yield claim["id"]
+    yield from (claim["id"] for claim in map(_claim, cell.outputs) if claim is not None)
+
+
+def _claim(output: NotebookNode) -> dict[str, Any] | None:
+    return output.get("metadata", {}).get(records.META, {}).get("claim")
 
 
 def _check_figure(cell: NotebookNode, page: str, line: int) -> None:
@@ -149,7 +167,7 @@ def _note_place(app: Sphinx, docname: str, source: list[str]) -> None:
 
 
 def outdated(app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[str], removed: set[str]) -> list[str]:
-    """Pages to read again: those whose record or its age changed, and the scorecards as soon as any did."""
+    """Pages to read again: those whose record, its age or claims changed, and the scorecards as soon as any did."""
     shown = profile()
     chapters = (_chapter(Path(app.srcdir), doc) for doc in sorted(env.found_docs))
     stamps = {f"book/{of.name}": _stamp(of, shown) for of in chapters if of.path.is_file() and of.runnable}
@@ -161,9 +179,14 @@ def outdated(app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[s
     return sorted(set(moved))
 
 
-def _stamp(of: Chapter, shown: str) -> tuple[str, str, tuple[str, ...], int]:
+def _stamp(of: Chapter, shown: str) -> tuple[str, ...]:
+    """What a page is made from besides its text: the record, how it stands to the chapter, the ledger's entries."""
     status, path = records.status(of, shown), records.path(of, shown)
-    return shown, status.state, status.older, path.stat().st_mtime_ns if path.is_file() else 0
+    if not status.usable:
+        return shown, str(status)
+    ledger = claims.load()
+    measured = [repr(ledger.get(claim.id)) for claim in records.claims(records.read(path))]
+    return shown, str(status), str(path.stat().st_mtime_ns), *measured
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from spectral_lens.book.records import Status
+
 QUICK = (
     "Quick profile: small data that comes with the package. Claims are shown; only those that hold at any scale are "
     "judged. "
@@ -16,14 +18,21 @@ def anchor(claim: str) -> str:
     return "claim-" + claim.replace(".", "-").replace("_", "-")
 
 
-def top(about: Mapping[str, Any], profile: str, older: Iterable[str]) -> list[str]:
-    """The lines under the title: the quick profile's limits, and the modules that changed since the run."""
-    notes = [f":::{{container}} lens-profile\n{QUICK}\n:::"] if profile == "quick" else []
-    modules = ", ".join(f"`{name}`" for name in older)
-    if modules:
+def top(about: Mapping[str, Any], profile: str, status: Status) -> list[str]:
+    """The lines under the title: the quick profile's limits, and what has changed since the run."""
+    notes = [] if profile == "paper" else [f":::{{container}} lens-profile\n{QUICK}\n:::"]
+    names = ", ".join(f"`{name}`" for name in status.changed)
+    if status.state == "verified":
+        notes.append(
+            ":::{container} lens-verified\n"
+            f"Computed on {_date(about)}. Since then {names} changed; the quick run of this chapter executes all of it "
+            "and prints the same numbers as before.\n:::"
+        )
+    elif status.state == "older":
+        why = f" ({status.reason})" if status.reason else ""
         notes.append(
             ":::{admonition} This record is older than the code\n:class: warning lens-older\n"
-            f"Computed on {_date(about)}; since then the code of {modules} changed. "
+            f"Computed on {_date(about)}; since then {names} changed{why}. "
             f"`spectral-lens run {about['chapter']} --profile {profile}` computes it again.\n:::"
         )
     return notes

@@ -1,4 +1,4 @@
-"""Records: executed chapters with their provenance, matched to their chapter by code and parameters."""
+"""Records: executed chapters with their provenance, matched to their chapter by cells, parameters and what ran."""
 
 import hashlib
 import json
@@ -10,26 +10,45 @@ from typing import Any, Literal
 
 import nbformat
 
-from spectral_lens.book import sources
+from spectral_lens.book import fingerprints, replay, sources
 from spectral_lens.book.chapters import Book, BookError, Chapter, parameters, resolve
+from spectral_lens.claims import Measured
 
 META = "spectral_lens"  # where a record's provenance and an output's claim or data stand in the metadata
 INJECTED = "injected-parameters"
-_FOLDERS = {"quick": "build/records/quick", "paper": "data/runs/paper", "custom": "build/records/custom"}
+REFERENCE = "reference"  # the committed copies of the quick records, see `references`
+_FOLDERS = {
+    "quick": "build/records/quick",
+    "paper": "data/runs/paper",
+    "custom": "build/records/custom",
+    REFERENCE: "tests/reference",
+}
+
+State = Literal["current", "verified", "older", "stale", "missing"]
 
 
 @dataclass(frozen=True)
 class Status:
-    """How a record stands to its chapter: `older` names the package modules whose code changed since the run."""
+    """How a record stands to its chapter.
 
-    state: Literal["current", "stale", "missing"]
+    current: the same cells, parameters and code. verified: code that ran has changed since, but the quick run of the
+    chapter executes all that changed and prints the numbers that it printed before. older: code that ran has changed.
+    stale: the cells or parameters are others. missing: there is none. `changed` names what changed ("training.fit").
+    """
+
+    state: State
     reason: str = ""
-    older: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
 
     @property
     def usable(self) -> bool:
         """Whether the outputs belong to the chapter's code and parameters."""
-        return self.state == "current"
+        return self.state in ("current", "verified", "older")
+
+    def __str__(self) -> str:
+        changed = ", ".join(self.changed[:4]) + (f" and {len(self.changed) - 4} more" if len(self.changed) > 4 else "")
+        why = "; ".join(part for part in (f"changed: {changed}" if changed else "", self.reason) if part)
+        return f"{self.state} ({why})" if why else self.state
 
 
 def injected(cell: Mapping[str, Any]) -> bool:
@@ -38,19 +57,12 @@ def injected(cell: Mapping[str, Any]) -> bool:
 
 
 def code_hash(notebook: nbformat.NotebookNode) -> str:
-    """Hash of the code cells, injected parameters left out; prose, tags and outputs don't count."""
-    code = [cell.source.strip() for cell in notebook.cells if cell.cell_type == "code" and not injected(cell)]
-    return hashlib.sha256("\0".join(code).encode()).hexdigest()
+    """Fingerprint of the code cells without the parameters, which count by their values; prose and outputs don't."""
+    return fingerprints.of_cells(cell.source for cell in notebook.cells if _counts(cell))
 
 
-def key(code: str, values: Mapping[str, Any]) -> str:
-    """Hash of a code hash together with the parameters: what a record is matched by."""
-    return hashlib.sha256((code + json.dumps(values, sort_keys=True)).encode()).hexdigest()
-
-
-def module_hashes(of: Chapter) -> dict[str, str]:
-    """Hash of the code of each package module that the chapter imports (see `sources.module_hashes`)."""
-    return sources.module_hashes(of.notebook, of.book.package)
+def _counts(cell: Mapping[str, Any]) -> bool:
+    return cell["cell_type"] == "code" and not {INJECTED, "parameters"} & set(cell["metadata"].get("tags", []))
 
 
 def folder(of: Book, profile: str) -> Path:
@@ -62,7 +74,7 @@ def folder(of: Book, profile: str) -> Path:
 
 def path(of: Chapter, profile: str, values: Mapping[str, Any] | None = None) -> Path:
     """Where the chapter's record stands; one of the profile "custom" is told apart by its parameters `values`."""
-    name = of.name
+    name = of.name.replace("/", "__") if profile == REFERENCE else of.name
     if profile == "custom":
         if values is None:
             raise ValueError("A custom record is found by its parameters: give them.")
@@ -104,7 +116,7 @@ def write(notebook: nbformat.NotebookNode, to: Path) -> None:
 def status(of: Chapter, profile: str) -> Status:
     """How the profile's record stands to the chapter as it is now; nothing is run."""
     where = path(of, profile)
-    values = resolve(of, profile)
+    values = resolve(of, "quick" if profile == REFERENCE else profile)
     if not where.is_file():
         return Status("missing", "no record yet")
     try:
@@ -112,34 +124,63 @@ def status(of: Chapter, profile: str) -> Status:
     except BookError:
         return Status("stale", "the record cannot be read")
     made = provenance(record)
-    code = code_hash(of.notebook)
-    if code != made["code"]:
-        return Status("stale", "the code cells changed")
-    if code_hash(record) != code:
+    code = code_hash(record)
+    if "ran" in made and code != made["code"]:
         return Status("stale", "the record was edited")
-    if made["key"] != key(code, values):
-        return Status("stale", "parameters changed: " + _changes(made["parameters"], values))
-    return Status("current", older=older(of, record))
+    if code != code_hash(of.notebook):
+        return Status("stale", "the code cells changed")
+    if changes := _changes(made["parameters"], values):
+        return Status("stale", f"parameters changed: {changes}")
+    if "ran" not in made:
+        older = _changed_modules(of, made.get("modules", {}))
+        return Status("older", "", older) if older else Status("current")
+    index = fingerprints.index(of.book.package)
+    changed = index.changed(made["ran"])
+    if not changed:
+        return Status("current")
+    names = tuple(index.dotted(place) for place in changed)
+    why = _objection(of, made.get("replay"), index, changed) if profile == "paper" else ""
+    return Status("verified" if why is None else "older", why or "", names)
 
 
-def older(of: Chapter, record: nbformat.NotebookNode) -> tuple[str, ...]:
-    """The package modules that the chapter imports and whose code is not the one that the record was made with."""
-    then, now = provenance(record)["modules"], module_hashes(of)
-    return tuple(sorted(module for module in then.keys() | now.keys() if then.get(module) != now.get(module)))
+def _changed_modules(of: Chapter, then: Mapping[str, str]) -> tuple[str, ...]:
+    """For a record that does not say what ran: the modules that the chapter imports and that are not as they were."""
+    now = sources.module_hashes(of.notebook, of.book.package)
+    changed = {module for module in then.keys() | now.keys() if then.get(module) != now.get(module)}
+    return tuple(sorted(changed - {f"{fingerprints.PACKAGE}.{module}" for module in fingerprints.AFTER}))
+
+
+def _objection(
+    of: Chapter, then: Mapping[str, Any] | None, index: fingerprints.Index, changed: tuple[fingerprints.Place, ...]
+) -> str | None:
+    """Why the chapter's quick reference does not vouch for a record of older code; None where it does."""
+    quick = status(of, REFERENCE)
+    if quick.state != "current":
+        return f"the quick reference is {quick.state}"
+    return replay.objection(then, read(path(of, REFERENCE)), [name for _, name in changed], index.places)
+
+
+def replayed(of: Chapter, ran: fingerprints.Ran) -> dict[str, Any] | None:
+    """What a new record keeps of the chapter's quick reference, to be verified by later; None without a current one."""
+    if not path(of, REFERENCE).is_file() or status(of, REFERENCE).state != "current":
+        return None
+    return replay.kept(read(path(of, REFERENCE)), ran)
 
 
 def provenance(record: nbformat.NotebookNode) -> dict[str, Any]:
     """Where the record comes from.
 
-    chapter, profile, parameters, code, key, modules, commit, dirty, date (UTC, ISO), duration (s), device, threads,
-    versions, data, claims. Raises KeyError for a notebook that is no record.
+    chapter, profile, parameters, code, ran (see `fingerprints.Index.snapshot`), replay (see `replay.kept`), commit,
+    dirty, date (UTC, ISO), duration (s), cpu_seconds, peak_memory (bytes), device, threads, versions, data. One made
+    before what ran was noted has the hashes of all imported modules instead. Raises KeyError for a notebook that is
+    no record.
     """
     return record.metadata[META]
 
 
-def claims(record: nbformat.NotebookNode) -> list[dict[str, Any]]:
-    """The claims that the chapter measured, in its order (keys: the fields of `spectral_lens.claims.Measured`)."""
-    return list(provenance(record)["claims"])
+def claims(record: nbformat.NotebookNode) -> list[Measured]:
+    """The claims that the chapter measured, in its order."""
+    return [Measured.read(data) for data in carried(record, "claim")]
 
 
 def data(record: nbformat.NotebookNode) -> list[dict[str, Any]]:
@@ -165,5 +206,9 @@ def changed_parameters(of: Chapter, values: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    names = [n for n in {**then, **now} if n not in then or n not in now or json.dumps(then[n]) != json.dumps(now[n])]
+    def same(name: str) -> bool:
+        values = [json.dumps(values[name], sort_keys=True) for values in (then, now) if name in values]
+        return len(values) == 2 and values[0] == values[1]
+
+    names = [name for name in {**then, **now} if not same(name)]
     return ", ".join(f"{n} {then.get(n, 'unset')!r} -> {now.get(n, 'unset')!r}" for n in names)

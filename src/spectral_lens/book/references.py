@@ -1,41 +1,53 @@
-"""Small, stable copies of the quick records, which nbval runs again and compares output by output."""
+"""Small, stable copies of the quick records, which nbval runs again and compares output by output.
 
+They are records themselves: the tests build the site from them, and a paper record of older code is verified by them.
+"""
+
+import re
 from pathlib import Path
 from typing import Any
 
 import nbformat
 
-from spectral_lens.book import records
+from spectral_lens.book import records, replay
 from spectral_lens.book.chapters import Book, BookError, Chapter, book, runnable
 
-_IGNORED = ("nbval-ignore-output", "nbval-skip")
-_DRAWING = "image/svg+xml"
+_TINY = 1e-6  # below it a measured number is a rounding error, which differs from machine to machine
+_KEPT = ("chapter", "profile", "parameters", "code", "ran", "date", "duration", "data")
+# A transparent point stands for every picture: nbval compares none, and the site needs one to put the words to.
+_POINT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+# The patterns of `pytest --nbval --nbval-sanitize-with`: what is no number may change without a run.
+_PATTERNS = {
+    "drawings": (r"(?s)^.*<svg.*$", "<svg/>"),
+    "cards": (r'(?s)^<table class="claim.*$', "<claim/>"),
+    "figures": (r"<Figure size [^>]*>", "<Figure>"),
+}
 
 
 def folder(of: Book) -> Path:
     """Where the references stand."""
-    return of.root / "tests" / "reference"
+    return records.folder(of, records.REFERENCE)
 
 
 def path(of: Chapter) -> Path:
     """The chapter's reference."""
-    return folder(of.book) / (of.name.replace("/", "__") + ".ipynb")
+    return records.path(of, records.REFERENCE)
 
 
 def reference(record: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The record without pictures, times and metadata: its code, the tags that nbval reads, and its texts.
+    """The record with its code, the tags that nbval reads, and its texts: no pictures, nothing of the machine.
 
-    nbval compares text/plain, text/html, and whatever else stands in an output, but no PNG and no metadata. A drawing
-    (SVG) is compared too: it is left empty here and made empty in the run by sanitize.cfg. Cells tagged
-    nbval-ignore-output keep no outputs.
+    nbval compares text/plain, text/html, and whatever else stands in an output, but no PNG and no metadata. Drawings
+    (SVG), cards and sizes of figures are made equal here and in the run by sanitize.cfg. Of cells tagged
+    nbval-ignore-output only pictures and claims are kept.
     """
     made = records.provenance(record)
     cells = []
     for cell in record.cells:
-        if cell.cell_type != "code":
+        if cell.cell_type != "code" or records.injected(cell):
             continue
         tags = cell.metadata.get("tags", [])
-        outputs = [] if set(tags) & set(_IGNORED) else [_bare(o) for o in cell.outputs]
+        outputs = [_bare(o) for o in cell.outputs if not set(tags) & replay.IGNORED or _counts(o)]
         cells.append(
             nbformat.v4.new_code_cell(
                 cell.source,
@@ -45,7 +57,8 @@ def reference(record: nbformat.NotebookNode) -> nbformat.NotebookNode:
                 outputs=outputs,
             )
         )
-    kept = {"chapter": made["chapter"], "parameters": made["parameters"], "key": made["key"]}
+    kept = {name: made[name] for name in _KEPT if name in made}
+    kept["duration"] = round(kept.get("duration", 0))
     return nbformat.v4.new_notebook(
         cells=cells, metadata={"kernelspec": dict(record.metadata["kernelspec"]), records.META: kept}
     )
@@ -54,51 +67,71 @@ def reference(record: nbformat.NotebookNode) -> nbformat.NotebookNode:
 def write(of: Book | None = None) -> list[Path]:
     """Write all references anew from the quick records and delete those without a chapter; returns the new ones.
 
-    Raises BookError where a quick record is missing or stale, before anything is written.
+    Raises BookError where a quick record is missing, stale or older, before anything is written.
     """
     of = of or book()
     chapters = runnable(of)
     for name, chapter in chapters.items():
         state = records.status(chapter, "quick")
-        if not state.usable:
-            raise BookError(f"{name}: {state.reason} in the quick profile: run `spectral-lens run --stale` first.")
+        if state.state != "current":
+            raise BookError(f"{name}: the quick record is {state}: run `spectral-lens run --older` first.")
     written = []
     for chapter in chapters.values():
         records.write(reference(records.read(records.path(chapter, "quick"))), path(chapter))
         written.append(path(chapter))
     for left in set(folder(of).glob("*.ipynb")) - set(written):
         left.unlink()
-    # The pattern file of `pytest --nbval --nbval-sanitize-with`.
-    (folder(of) / "sanitize.cfg").write_text("[drawings]\nregex: (?s)^.*<svg.*$\nreplace: <svg/>\n", encoding="utf-8")
+    rules = (f"[{name}]\nregex: {regex}\nreplace: {text}\n" for name, (regex, text) in _PATTERNS.items())
+    (folder(of) / "sanitize.cfg").write_text("\n".join(rules), encoding="utf-8")
     return written
 
 
 def differing(of: Book | None = None) -> dict[str, str]:
-    """Why a chapter's reference is not the one of its source, for those where it is not; nothing is run."""
+    """Why a chapter's reference is not the one of its source, for those where it is not; nothing is run.
+
+    One of older code is none of them: nbval tells whether it still prints the same.
+    """
     of = of or book()
-    found = {}
-    chapters = runnable(of)
+    found, chapters = {}, runnable(of)
     for name, chapter in chapters.items():
-        if not path(chapter).is_file():
-            found[name] = "no reference"
-            continue
-        kept = nbformat.read(path(chapter), as_version=4)
-        code = records.code_hash(chapter.notebook)
-        if records.code_hash(kept) != code:
-            found[name] = "the code cells changed"
-        elif kept.metadata[records.META]["key"] != records.key(code, records.resolve(chapter, "quick")):
-            found[name] = "the parameters changed"
+        state = records.status(chapter, records.REFERENCE)
+        if not state.usable:
+            found[name] = "no reference" if state.state == "missing" else state.reason
     strays = {p.stem.replace("__", "/") for p in folder(of).glob("*.ipynb")} - set(chapters)
     return found | dict.fromkeys(sorted(strays), "no such chapter")
 
 
+def _counts(output: dict[str, Any]) -> bool:
+    """Whether a page needs the output even where nbval does not look: a picture or a claim."""
+    return any(kind.startswith("image/") for kind in output.get("data", ())) or _claim(output) is not None
+
+
+def _claim(output: dict[str, Any]) -> dict[str, Any] | None:
+    return output.get("metadata", {}).get(records.META, {}).get("claim")
+
+
 def _bare(output: dict[str, Any]) -> nbformat.NotebookNode:
     kept = nbformat.from_dict(output)
-    if "data" in kept:
-        kept.metadata = nbformat.from_dict({})
-        kept.data = nbformat.from_dict(
-            {kind: value for kind, value in kept.data.items() if not kind.startswith("image/")}
-        )
-        if _DRAWING in output["data"]:
-            kept.data[_DRAWING] = "<svg/>"
+    if "data" not in kept:
+        return kept
+    claim, pictures = _claim(output), [kind for kind in kept.data if kind.startswith("image/")]
+    kept.metadata = nbformat.from_dict({records.META: {"claim": _rounded(claim)}} if claim else {})
+    kept.data = nbformat.from_dict({kind: _plain(text) for kind, text in kept.data.items() if kind not in pictures})
+    if "image/svg+xml" in pictures:
+        kept.data["image/svg+xml"] = "<svg/>"
+    elif pictures:
+        kept.data["image/png"] = _POINT
     return kept
+
+
+def _plain(text: Any) -> Any:
+    """The text as the patterns leave it."""
+    if isinstance(text, str):
+        for regex, replacement in _PATTERNS.values():
+            text = re.sub(regex, replacement, text)
+    return text
+
+
+def _rounded(claim: dict[str, Any]) -> dict[str, Any]:
+    """The claim with what every machine agrees on: six digits, no rounding errors."""
+    return {**claim, "values": [0.0 if abs(v) < _TINY else float(f"{v:.6g}") for v in claim["values"]]}

@@ -17,7 +17,7 @@ from typing import Any
 import nbformat
 
 from spectral_lens import claims as ledger
-from spectral_lens.book import records, sources
+from spectral_lens.book import fingerprints, records
 from spectral_lens.book.chapters import BookError, Chapter, profile, resolve
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -54,7 +54,6 @@ def plan(of: Chapter, profile_name: str = "quick", overrides: Mapping[str, Any] 
     """
     values = resolve(of, profile_name, overrides)
     _check_claims(of)
-    records.module_hashes(of)
     name = "custom" if overrides else profile_name
     return Plan(of, name, profile_name, values, records.path(of, name, values))
 
@@ -68,7 +67,7 @@ def run(of: Plan, *, show_progress: bool = False) -> Path:
     from spectral_lens.book.kernel import CellFailed, execute
 
     chapter = of.chapter
-    modules = records.module_hashes(chapter)  # before the run: what is edited meanwhile must not count as run
+    index = fingerprints.index(chapter.book.package)  # before the run: what is edited meanwhile must not count as run
     commit, dirty = _commit(chapter.book.root)
     date, clock = datetime.now(UTC), time.perf_counter()
     try:
@@ -83,15 +82,16 @@ def run(of: Plan, *, show_progress: bool = False) -> Path:
         raise ChapterFailed(_keep(of, error)) from None
     duration = time.perf_counter() - clock
     record = clean(done.notebook, chapter.notebook)
-    code = records.code_hash(chapter.notebook)
+    cells = [cell.source for cell in chapter.notebook.cells if cell.cell_type == "code"]
+    ran = index.snapshot(done.note.get("ran", {}), cells)
     record.metadata[records.META] = {
         "chapter": chapter.name,
         "profile": of.profile,
         "base": of.base,
         "parameters": of.parameters,
-        "code": code,
-        "key": records.key(code, of.parameters),
-        "modules": modules,
+        "code": records.code_hash(chapter.notebook),
+        "ran": ran,
+        "replay": records.replayed(chapter, ran) if of.profile == "paper" else None,
         "commit": commit,
         "dirty": dirty,
         "date": date.isoformat(timespec="seconds"),
@@ -100,7 +100,6 @@ def run(of: Plan, *, show_progress: bool = False) -> Path:
         "threads": done.note.get("threads", profile(of.base, chapter.book)["threads"]),
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in _VERSIONS}},
         "data": records.carried(record, "data"),
-        "claims": records.carried(record, "claim"),
     }
     records.write(record, of.target)
     for left in (of.failed, of.failed.with_suffix(".log")):
@@ -154,7 +153,7 @@ def _check_claims(of: Chapter) -> None:
     known, seen = ledger.load(), set()
     for number, cell in enumerate((c for c in of.notebook.cells if c.cell_type == "code"), 1):
         try:
-            nodes = list(ast.walk(ast.parse(sources.without_magics(cell.source))))
+            nodes = list(ast.walk(ast.parse(fingerprints.without_magics(cell.source))))
         except SyntaxError as error:
             raise BookError(
                 f"{of.name}: code cell {number} does not parse: {error.msg} (line {error.lineno})."

@@ -65,7 +65,7 @@ def rows(profile: str = "quick", of: chapters.Book | None = None) -> list[Row]:
     table = []
     for claim in claims.load().values():
         found, chapter = measured.get(claim.id, (None, None))
-        here = claims.Measured(**found | {"accept": claim.accept}).here if found else ""
+        here = found.against(claim) if found else ""
         table.append(
             Row(
                 id=claim.id,
@@ -75,29 +75,20 @@ def rows(profile: str = "quick", of: chapters.Book | None = None) -> list[Row]:
                 printed=str(claim.printed).replace("+-", "±"),
                 accept=_accept(claim.accept),
                 here=here.replace("+-", "±"),
-                verdict=_judge(claim, found) if found else UNMEASURED,
+                verdict=found.verdict(claim) if found else UNMEASURED,
                 chapter=chapter,
             )
         )
     return table
 
 
-def _measured(profile: str, of: chapters.Book) -> dict[str, tuple[dict[str, Any], str]]:
+def _measured(profile: str, of: chapters.Book) -> dict[str, tuple[claims.Measured, str]]:
     found = {}
     for chapter in chapters.runnable(of).values():
         if records.status(chapter, profile).usable:
             record = records.read(records.path(chapter, profile))
-            found.update({claim["id"]: (claim, chapter.name) for claim in records.claims(record)})
+            found.update({claim.id: (claim, chapter.name) for claim in records.claims(record)})
     return found
-
-
-def _judge(claim: claims.Claim, found: dict[str, Any]) -> str:
-    """The verdict by the ledger as it is now, which may be younger than the record."""
-    if claim.accept is None:
-        return "no criterion"
-    if found["profile"] != "paper" and claim.scale != "any":
-        return "quick only"
-    return "reproduced" if claim.holds(found["value"]) else "not reproduced"
 
 
 def summary(table: Sequence[Row]) -> dict[str, Counter[str]]:

@@ -1,17 +1,18 @@
-"""Which modules of the package a chapter stands on, and what their code is without words."""
+"""Which modules of the package a chapter imports: what records were judged by before they noted what ran.
+
+Only records without a note of what ran still need this; it goes when the last of them has been made again.
+"""
 
 import ast
 import hashlib
 import io
-import re
 import tokenize
 from functools import lru_cache
 from pathlib import Path
 
 import nbformat
 
-PACKAGE = "spectral_lens"
-_SHELL = re.compile(r"^\s*[%!].*$", re.MULTILINE)
+from spectral_lens.book.fingerprints import PACKAGE, without_magics
 
 
 def module_hashes(notebook: nbformat.NotebookNode, package: Path) -> dict[str, str]:
@@ -32,21 +33,22 @@ def module_hashes(notebook: nbformat.NotebookNode, package: Path) -> dict[str, s
         path = _file(module, package)
         if path is None:
             continue
-        text = path.read_text(encoding="utf-8")
-        code = bare(text)
-        if code:
-            found[module] = hashlib.sha256(code.encode()).hexdigest()
         inside = module if path.name == "__init__.py" else module.rpartition(".")[0]
-        waiting += _imported(text, inside, package)
+        code, imported = _module(path, path.stat().st_mtime_ns, inside, package)
+        if code:
+            found[module] = code
+        waiting += imported
     return dict(sorted(found.items()))
 
 
-def without_magics(source: str) -> str:
-    """A cell's source with IPython's own lines left blank, so that Python's parser reads it."""
-    return _SHELL.sub("", source)
+@lru_cache(maxsize=1024)
+def _module(path: Path, _changed: int, inside: str, package: Path) -> tuple[str, list[str]]:
+    """The hash of a module's code ("" without any) and the package modules that it imports."""
+    text = path.read_text(encoding="utf-8")
+    code = bare(text)
+    return hashlib.sha256(code.encode()).hexdigest() if code else "", _imported(text, inside, package)
 
 
-@lru_cache(maxsize=256)
 def bare(text: str) -> str:
     """The source text without docstrings, comments, blank lines and `__version__`; the same under every Python."""
     tree = ast.parse(text)
