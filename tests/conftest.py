@@ -1,9 +1,12 @@
-"""For all tests: one thread each, so that two workers on two cores do not get in each other's way."""
+"""For all tests: one thread each, so that two workers on two cores do not get in each other's way.
+
+To test with another number, say it: `OMP_NUM_THREADS=2 .venv/bin/pytest`.
+"""
 
 import os
 
 # Read by torch and the BLAS when they load, and inherited by workers: so set before anything imports them.
-os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("SPECTRAL_LENS_PROFILE", None)  # a test is a quick run, whatever the caller's shell says
 
 import pytest
