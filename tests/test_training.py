@@ -598,32 +598,42 @@ def test_every_says_when_a_checkpoint_is_written(tmp_path, monkeypatch):
 # ---- a run that fails
 
 
-def test_a_run_that_turns_nan_is_named_and_the_others_finish(tmp_path):
-    model, data = mlp([5, 6, 3], activation="tanh"), toy(20, (5,), 3)
-    rates = [1e-3, 1e200, 0.01]
-    options = {"epochs": 5, "batch": 20, "optimizer": "sgd"}
-    _, alone = train_alone(model, data, SEEDS[1], rate=rates[1], **options)
-    at = int((~alone["loss"].isfinite()).nonzero()[0])  # one batch an epoch: the epoch is the step, from 0
-    assert at > 0
+# One linear layer and the mean square: at the rate 1e100 each step multiplies the outputs by 1e100, give or take a few
+# decades.  The losses are 1, 1e200 and 1e400, which double precision, up to 1e308, holds nowhere.
+EXPLODING = {"batch": 20, "optimizer": "sgd", "loss": "mse", "rate": [1e-3, 1e100, 0.01]}
+
+
+def test_a_run_whose_loss_overflows_is_named_and_the_others_finish(tmp_path):
+    model, data, at = mlp([5, 1], spectral=0), measured(20, (5,)), 2  # one batch an epoch: the epoch is the step
     path = tmp_path / "run.npz"
     for _ in range(2):  # trained, and read from the checkpoint
         with pytest.warns(RuntimeWarning, match=rf"run 1 \(seed 2\) at step {at}; the other runs finished"):
-            trained = fit(model, data, seeds=SEEDS, rate=rates, checkpoint=path, **options, **DOUBLE)
+            trained = fit(model, data, seeds=SEEDS, epochs=5, checkpoint=path, **EXPLODING, **DOUBLE)
         assert trained.failed == {1: at}
     assert trained.history["loss"][:at, 1].isfinite().all()
+    assert trained.history["loss"][at, 1] == float("inf")
     assert not trained.history["loss"][at:, 1].isfinite().any()
     for r in (0, 2):
-        alone, history = train_alone(model, data, SEEDS[r], rate=rates[r], **options)
+        alone, history = train_alone(model, data, SEEDS[r], epochs=5, **own(EXPLODING, r))
         for key, value in alone.state_dict().items():
             torch.testing.assert_close(trained.state[key][r], value, **TIGHT)
         torch.testing.assert_close(trained.history["loss"][:, r], history["loss"], **TIGHT)
 
 
-def test_the_step_of_a_failure_counts_batches():
-    model, data = mlp([5, 6, 3], activation="tanh"), toy(20, (5,), 3)
-    with pytest.warns(RuntimeWarning, match=r"run 0 \(seed 4\) at step \d+, run 1 \(seed 9\) at step"):
-        trained = fit(model, data, seeds=[4, 9], epochs=3, batch=3, optimizer="sgd", rate=1e200, **DOUBLE)
-    assert all(1 <= at <= 3 for at in trained.failed.values())  # in the first epoch of seven steps
+def test_what_is_large_but_finite_is_no_failure():
+    trained = fit(mlp([5, 1], spectral=0), measured(20, (5,)), seeds=SEEDS, epochs=2, **EXPLODING, **DOUBLE)
+    assert trained.history["loss"][1, 1] > 1e100
+    assert trained.failed == {}
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_a_failure_is_the_first_step_that_is_not_finite(bad):
+    planted, steps = torch.zeros(14, 3, dtype=torch.float64), iter(range(14))
+    planted[8, 0] = planted[[3, 9], 2] = bad  # in two epochs of seven batches
+    options = {"data": toy(20, (5,), 3), "seeds": SEEDS, "epochs": 2, "batch": 3, **DOUBLE}
+    with pytest.warns(RuntimeWarning, match=r"run 0 \(seed 7\) at step 8, run 2 \(seed 11\) at step 3"):
+        trained = fit(mlp([5, 6, 3]), penalty=lambda _: planted[next(steps)], **options)
+    assert trained.failed == {0: 8, 2: 3}
 
 
 class Scaled(nn.Module):

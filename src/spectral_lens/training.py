@@ -89,8 +89,9 @@ def fit(
     or with a run axis in front) an entry keeps its initial value.  checkpoint: an .npz file, written every `every`
     epochs, from which the same call goes on to the same numbers.  progress: None shows a bar in a terminal only.
 
-    A run whose loss turns non-finite is named with its step in a RuntimeWarning; the others finish.  On a GPU the step
-    is captured once and replayed, unless random numbers or a penalty are part of it.
+    A run fails at the first step, counted from 0, whose loss with its penalty is infinite or NaN.  It is named with
+    that step in a RuntimeWarning and in `Trained.failed`; the others finish.  Numbers that are large but finite are no
+    failure.  On a GPU the step is captured once and replayed, unless random numbers or a penalty are part of it.
     Raises ValueError for unknown names and for sizes that do not fit, before any computing.
     """
     device, seeds = resolve(device), tuple(int(seed) for seed in seeds)
