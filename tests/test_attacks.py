@@ -86,9 +86,10 @@ def test_a_sure_network_has_nowhere_to_hide():
     assert (fgsm(net, x, y, radius=0.1) != x).all()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(deadline=None, derandomize=True, max_examples=15)
 @given(st.floats(0.0, 0.5), st.integers(1, 7), st.integers(0, 99))
 def test_the_search_stays_inside_and_never_helps_the_network(radius, steps, seed):
+    torch.manual_seed(seed)  # a failure that is tried again meets the same network
     net = mlp([9, 8, 4], spectral=0).double()
     x, y = torch.rand(11, 3, 3, generator=draw(seed)).double(), torch.arange(11) % 4
     found = pgd(net, x, y, radius=radius, generator=draw(seed), steps=steps)
