@@ -125,8 +125,8 @@ def generated(
         flux = flux * (1 - (0.1 + 0.4 * (temperature - 4500) / 2000) * profile(line))
     flux = flux * (1 + noise * torch.randn(samples, pixels, **draw))
     x, y = (flux / flux.amax(1, keepdim=True)).float(), feh[:, 0].float()
-    middle = torch.tensor([-0.75], dtype=torch.float64)
-    change = torch.func.jacrev(through_metals)(middle)[:, 0].abs()
+    middle = torch.full((pixels,), -0.75, dtype=torch.float64, requires_grad=True)  # one for each pixel
+    change = torch.autograd.grad(through_metals(middle).sum(), middle)[0].abs()
     return DataSet(
         name="generated stars",
         x=x,
