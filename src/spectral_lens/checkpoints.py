@@ -1,7 +1,6 @@
 """A training's state in one file, so that an interrupted run goes on to the same numbers."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,17 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spectral_lens import files
 from spectral_lens.datasets import fingerprint
 
 
 def save(path: Path, settings: Mapping[str, object], tensors: Mapping[str, Tensor]) -> None:
     """Write the tensors and what they belong to; aside first, then renamed, so that a file is whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with open(part, "wb") as file:
-        arrays = {f"tensor:{name}": value.cpu().numpy() for name, value in tensors.items()}
+    arrays = {f"tensor:{name}": value.cpu().numpy() for name, value in tensors.items()}
+    with files.replacing(path) as aside, open(aside, "wb") as file:
         np.savez(file, settings=np.array(json.dumps(_plain(settings))), **arrays)  # type: ignore[arg-type]
-    os.replace(part, path)
 
 
 def load(path: Path, settings: Mapping[str, object]) -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Literal
 
 import nbformat
 
+from spectral_lens import files
 from spectral_lens.book import fingerprints, replay, sources
 from spectral_lens.book.chapters import Book, BookError, Chapter, parameters, resolve
 from spectral_lens.claims import Measured
@@ -104,13 +104,8 @@ def read(record: Path) -> nbformat.NotebookNode:
 def write(notebook: nbformat.NotebookNode, to: Path) -> None:
     """The notebook in the file `to`, whole or not at all."""
     nbformat.validate(notebook)
-    to.parent.mkdir(parents=True, exist_ok=True)
-    aside = to.with_name(f"{to.name}.{os.getpid()}.part")
-    try:
+    with files.replacing(to) as aside:
         aside.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
-        os.replace(aside, to)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def status(of: Chapter, profile: str) -> Status:
