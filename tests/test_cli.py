@@ -153,6 +153,17 @@ def test_params(call, root):
     assert call("params", "one", "--profile", "paper").stdout.splitlines()[0] == "a = 10  (quick: 2)"
 
 
+def test_params_say_what_they_are(call, root):
+    long = f"deep = {list(range(40))}  # sizes"
+    cell = "runs = 10  # networks trained side by side\nwords = ['x']\nrate = 0.5  # step of Adam\n" + long
+    write(root, {"one": page("One", "1", parameters=cell)}, paper="chapters: {one: {runs: 3}}\n")
+    *short, last = call("params", "one", "--profile", "paper").stdout.splitlines()
+    assert short[0].startswith("runs = 3  (quick: 10)   ")
+    assert short[1] == "words = ['x']"
+    assert short[0].index("networks trained side by side") == short[2].index("step of Adam")
+    assert last == f"deep = {list(range(40))}   sizes"
+
+
 def test_check(call, runs, root):
     result = call("check")
     assert result.exit_code == 1

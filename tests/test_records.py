@@ -87,6 +87,34 @@ def test_parameters(toy):
     assert parameters(chapter("two", toy)) == {"a": 2, "b": 0.5, "words": ["x"], "flag": False, "free": None}
 
 
+DESCRIBED = """\
+# What follows is described.
+runs = 10  # networks trained side by side
+a, b = 1, "#no"  #both
+plain = "# no comment"
+long = [
+    1,  # not this
+    2,
+]  # sizes: one per network
+typed: int = 3  # digits
+late = [
+    4]
+# not of late"""
+
+
+def test_descriptions(tmp_path):
+    one = chapter("p", write(tmp_path, {"p": page("P", "x = 1  # no parameter", parameters=DESCRIBED)}))
+    assert chapters.descriptions(one) == {
+        "runs": "networks trained side by side",
+        "a": "both",
+        "b": "both",
+        "long": "sizes: one per network",
+        "typed": "digits",
+    }
+    bare = chapter("q", write(tmp_path, {"q": page("Q", "1", parameters=None)}))
+    assert chapters.descriptions(bare) == {}
+
+
 @pytest.mark.parametrize("line", ["a = b", "a = f()", "import os", "a = c = 1", "a[0] = 1", "a += 1", "a, b = 1, 2, 3"])
 def test_parameters_are_literals(tmp_path, line):
     toy = write(tmp_path, {"p": page("P", parameters=line)})

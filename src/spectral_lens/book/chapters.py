@@ -3,6 +3,8 @@
 import ast
 import copy
 import difflib
+import io
+import tokenize
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -119,18 +121,34 @@ def parameters(of: Chapter) -> dict[str, Any]:
     Raises BookError where the cell holds anything but plain assignments of literals.
     """
     values: dict[str, Any] = {}
-    for cell in of.notebook.cells:
-        if cell.cell_type != "code" or "parameters" not in cell.metadata.get("tags", []):
-            continue
-        for statement in ast.parse(cell.source).body:
+    for source in _parameter_cells(of):
+        for statement in ast.parse(source).body:
             try:
                 values |= _assignment(statement)
             except ValueError:
-                source = ast.get_source_segment(cell.source, statement)
+                segment = ast.get_source_segment(source, statement)
                 raise BookError(
-                    f"{of.path.name}: the parameters cell takes plain assignments of literals, not {source!r}."
+                    f"{of.path.name}: the parameters cell takes plain assignments of literals, not {segment!r}."
                 ) from None
     return values
+
+
+def descriptions(of: Chapter) -> dict[str, str]:
+    """What the chapter says of its parameters: the comment behind an assignment, for each name that it assigns.
+
+    A parameter without a comment on the last line of its assignment is left out. Raises as `parameters`.
+    """
+    parameters(of)
+    found: dict[str, str] = {}
+    for source in _parameter_cells(of):
+        tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+        comments = {
+            token.start[0]: token.string.lstrip("#").strip() for token in tokens if token.type == tokenize.COMMENT
+        }
+        for statement in ast.parse(source).body:
+            text = comments.get(statement.end_lineno or statement.lineno, "")
+            found |= dict.fromkeys(_assignment(statement), text) if text else {}
+    return found
 
 
 def profile(name: str, of: Book | None = None) -> dict[str, Any]:
@@ -185,6 +203,11 @@ def _notebook(path: Path, _changed: int) -> nbformat.NotebookNode:
 @lru_cache(maxsize=64)
 def _yaml(path: Path, _changed: int) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def _parameter_cells(of: Chapter) -> list[str]:
+    cells = (cell for cell in of.notebook.cells if cell.cell_type == "code")
+    return [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])]
 
 
 def _files(node: Any) -> Iterable[str]:

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 import typer
 import yaml
 
-from spectral_lens.book.chapters import PROFILES, Book, BookError, book, chapter, parameters, resolve, runnable
+from spectral_lens.book.chapters import (
+    PROFILES,
+    Book,
+    BookError,
+    book,
+    chapter,
+    descriptions,
+    parameters,
+    resolve,
+    runnable,
+)
 
 app = typer.Typer(
     name="spectral-lens",
@@ -24,6 +34,9 @@ app = typer.Typer(
 
 if TYPE_CHECKING:
     from spectral_lens.claims import Measured
+
+
+_WIDE = 50  # a value that is longer pushes its own description away, not everybody's
 
 P = ParamSpec("P")
 Root = Annotated[Path | None, typer.Option("--root", help="Folder of another book.", hidden=True)]
@@ -75,11 +88,16 @@ def list_chapters(root: Root = None) -> None:
 def params(
     name: Annotated[str, typer.Argument(metavar="CHAPTER")], profile: Profile = "quick", root: Root = None
 ) -> None:
-    """The parameters of a chapter and their values in a profile."""
+    """The parameters of a chapter, their values in a profile, and what they are."""
     found = chapter(name, book(root))
-    own = parameters(found)
-    for key, value in resolve(found, profile).items():
-        typer.echo(f"{key} = {value!r}" + (f"  (quick: {own[key]!r})" if value != own[key] else ""))
+    own, said = parameters(found), descriptions(found)
+    rows = {
+        key: f"{key} = {value!r}" + (f"  (quick: {own[key]!r})" if value != own[key] else "")
+        for key, value in resolve(found, profile).items()
+    }
+    width = max((min(len(row), _WIDE) for row in rows.values()), default=0)
+    for key, row in rows.items():
+        typer.echo(f"{row.ljust(width)}   {said[key]}" if key in said else row)
 
 
 @app.command()
