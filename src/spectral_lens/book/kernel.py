@@ -38,7 +38,7 @@ class Terminated(KeyboardInterrupt):
 
 @dataclass(frozen=True)
 class Executed:
-    """A notebook with its outputs, and the kernel's own note (device, threads; empty where torch was not imported)."""
+    """A notebook with its outputs, and the kernel's own note (cost; device and threads where torch was imported)."""
 
     notebook: nbformat.NotebookNode
     note: dict[str, Any]

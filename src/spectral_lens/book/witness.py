@@ -1,7 +1,8 @@
-"""IPython extension inside a chapter's kernel: notes what ran, on which device and with how many threads."""
+"""IPython extension inside a chapter's kernel: notes what ran, what it cost, on which device, with how many threads."""
 
 import json
 import os
+import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,25 @@ def load_ipython_extension(shell: Any) -> None:
 
 def note(recorder: Recorder) -> None:
     """Write the note; torch is asked only where the chapter imported it."""
-    found: dict[str, Any] = {"ran": recorder.ran()}
+    found: dict[str, Any] = {"ran": recorder.ran(), **cost()}
     torch = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "get_num_threads"):
         used = torch.cuda.is_available() and torch.cuda.is_initialized()
         found |= {"device": torch.cuda.get_device_name() if used else "cpu", "threads": torch.get_num_threads()}
     Path(os.environ[NOTE]).write_text(json.dumps(found), encoding="utf-8")
+
+
+def cost() -> dict[str, float]:
+    """cpu_seconds (user and system, with ended children) and peak_memory (resident bytes) of this process."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    seconds = sum(each.ru_utime + each.ru_stime for each in used)
+    return {"cpu_seconds": round(seconds, 1), "peak_memory": _peak(used[0].ru_maxrss)}
+
+
+def _peak(maxrss: int) -> int:
+    # Linux hands the peak of the process that started this one down to ru_maxrss; /proc has the peak of this alone.
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        return maxrss * (1 if sys.platform == "darwin" else 1024)
