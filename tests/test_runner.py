@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from types import SimpleNamespace
 
 import nbformat
@@ -114,6 +115,49 @@ def test_failure_leaves_the_earlier_record(tmp_path):
     (tmp_path / "book/p.md").write_text(page("P", "x = 2"))
     runner.run(runner.plan(chapter("p", toy)))
     assert not list((tmp_path / "build/failed/quick").iterdir())
+
+
+def test_a_run_says_what_it_cost(tmp_path):
+    cells = ["import time\nend = time.process_time() + 0.4\nwhile time.process_time() < end: pass"]
+    cells += ["kept = bytearray(b'x') * 150_000_000", "del kept"]
+    toy = write(tmp_path, {"p": page("P", *cells)})
+    own = bytearray(b"x") * 400_000_000  # what the process that starts the kernel holds must not count
+    made = records.provenance(records.read(runner.run(runner.plan(chapter("p", toy)))))
+    assert 0.4 <= made["cpu_seconds"] < 60
+    assert made["peak_memory"] >= 150e6
+    if sys.platform == "linux":
+        assert made["peak_memory"] < len(own)
+
+
+def test_a_place_that_takes_no_record_is_found_before_the_kernel_starts(tmp_path, monkeypatch):
+    toy = write(tmp_path, {"p": page("P", "1")})
+    ready = runner.plan(chapter("p", toy))
+    assert not (tmp_path / "build").exists()
+    monkeypatch.setattr(kernel, "execute", None)
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build/records").write_text("in the way")
+    for start in (lambda: runner.run(ready), lambda: runner.plan(chapter("p", toy))):
+        with pytest.raises(BookError, match="build/records is not a folder"):
+            start()
+
+
+@pytest.mark.parametrize("also_failed", [False, True])
+def test_a_record_that_cannot_be_written_is_kept_elsewhere(tmp_path, monkeypatch, also_failed):
+    """The chapter itself puts a file in the way of its record (and of the folder for failures)."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    folder, taken = tmp_path / "book with spaces", ["records", "failed"][: 1 + also_failed]
+    cell = f"import os\nos.mkdir('../build')\nfor name in {taken}: open('../build/' + name, 'w').close()\nprint('work')"
+    toy = write(folder, {"p": page("P", cell)})
+    ready = runner.plan(chapter("p", toy))
+    with pytest.raises(runner.ChapterFailed, match=r"p \(quick\) ran, but its record could not be written") as failure:
+        runner.run(ready)
+    (kept,) = tmp_path.rglob("*.ipynb")
+    assert kept.is_relative_to(tmp_path / "temporary" if also_failed else folder / "build/failed")
+    assert str(kept if also_failed else kept.relative_to(folder)) in str(failure.value)
+    (folder / "build/records").unlink()
+    subprocess.run(str(failure.value).splitlines()[-1], shell=True, check=True)
+    assert records.status(chapter("p", toy), "quick") == records.Status("current")
 
 
 def test_killed_kernel(tmp_path):

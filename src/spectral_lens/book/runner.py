@@ -4,10 +4,12 @@ import ast
 import contextlib
 import os
 import platform
+import shlex
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -17,6 +19,7 @@ from typing import Any
 import nbformat
 
 from spectral_lens import claims as ledger
+from spectral_lens import files
 from spectral_lens.book import fingerprints, records
 from spectral_lens.book.chapters import BookError, Chapter, profile, resolve
 
@@ -49,24 +52,29 @@ class Plan:
 def plan(of: Chapter, profile_name: str = "quick", overrides: Mapping[str, Any] | None = None) -> Plan:
     """Check everything that can be checked before a kernel starts.
 
-    Raises BookError for unknown parameters and wrong types (see `chapters.resolve`), for cells that don't parse, and
-    for claims that are measured twice or that the ledger doesn't have.
+    Raises BookError for unknown parameters and wrong types (see `chapters.resolve`), for cells that don't parse, for
+    claims that are measured twice or that the ledger doesn't have, and where the record could not be written.
     """
     values = resolve(of, profile_name, overrides)
     _check_claims(of)
     name = "custom" if overrides else profile_name
-    return Plan(of, name, profile_name, values, records.path(of, name, values))
+    target = records.path(of, name, values)
+    _check_target(target)
+    return Plan(of, name, profile_name, values, target)
 
 
 def run(of: Plan, *, show_progress: bool = False) -> Path:
     """Execute the plan and write its record; returns the record's path.
 
     Raises ChapterFailed where a cell fails or the kernel dies: an earlier record stays as it was, the notebook and a
-    log are kept under build/failed/.
+    log are kept under build/failed/. So is a record that cannot be written to its place any more. Where build/failed/
+    takes nothing either, both go to the system's folder for temporary files. Raises BookError, before anything runs,
+    where the record's place cannot be written to.
     """
     from spectral_lens.book.kernel import CellFailed, execute
 
     chapter = of.chapter
+    _check_target(of.target)  # again: a plan may have waited for hours
     index = fingerprints.index(chapter.book.package)  # before the run: what is edited meanwhile must not count as run
     commit, dirty = _commit(chapter.book.root)
     date, clock = datetime.now(UTC), time.perf_counter()
@@ -96,14 +104,20 @@ def run(of: Plan, *, show_progress: bool = False) -> Path:
         "dirty": dirty,
         "date": date.isoformat(timespec="seconds"),
         "duration": round(duration, 1),
+        "cpu_seconds": done.note.get("cpu_seconds"),
+        "peak_memory": done.note.get("peak_memory"),
         "device": _device(done.note.get("device", "cpu")),
         "threads": done.note.get("threads", profile(of.base, chapter.book)["threads"]),
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in _VERSIONS}},
         "data": records.carried(record, "data"),
     }
-    records.write(record, of.target)
+    try:
+        records.write(record, of.target)
+    except OSError as error:
+        raise ChapterFailed(_rescue(of, record, error)) from None
     for left in (of.failed, of.failed.with_suffix(".log")):
-        left.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            left.unlink()
     return of.target
 
 
@@ -175,20 +189,62 @@ def _check_claims(of: Chapter) -> None:
             seen.add(id)
 
 
+def _check_target(target: Path) -> None:
+    try:
+        files.check_writable(target)
+    except OSError as error:
+        raise BookError(f"The record {target} cannot be written ({error}): make room for it, then run again.") from None
+
+
 def _keep(of: Plan, error: Any) -> str:
     """Store what is left of a failed run; returns what to tell the reader."""
-    where = of.failed
     source = "\n".join(f"    {line}" for line in error.source.splitlines())
     heading = f"{of.chapter.name} ({of.profile}): code cell {error.number} failed"
     log = f"{heading}\n\n{source}\n\n" + "\n".join(error.reason) + "\n"
-    where.parent.mkdir(parents=True, exist_ok=True)
-    if error.notebook is not None:
-        with contextlib.suppress(nbformat.ValidationError):
-            records.write(error.notebook, where)
-    where.with_suffix(".log").write_text(log, encoding="utf-8")
+
+    def store(where: Path) -> None:
+        where.parent.mkdir(parents=True, exist_ok=True)
+        where.with_suffix(".log").write_text(log, encoding="utf-8")
+        if error.notebook is not None:
+            with contextlib.suppress(nbformat.ValidationError):
+                records.write(error.notebook, where)
+
     short = "\n".join(f"    {line}" for line in error.reason[-_TRACE:])
-    kept = where.relative_to(of.chapter.book.root)
-    return f"{heading}\n\n{source}\n\n{short}\n\nThe notebook up to there: {kept} (log: {kept.with_suffix('.log')})"
+    kept = _somewhere(of, store)
+    told = f"{heading}\n\n{source}\n\n{short}\n\n"
+    if kept is None:
+        return (
+            told + "The notebook up to there could not be kept: neither build/failed nor the temporary folder takes it."
+        )
+    return told + f"The notebook up to there: {_short(of, kept)} (log: {_short(of, kept.with_suffix('.log'))})"
+
+
+def _rescue(of: Plan, record: nbformat.NotebookNode, error: OSError) -> str:
+    """Store a finished record that its own place does not take; returns what to tell the reader."""
+    told = f"{of.chapter.name} ({of.profile}) ran, but its record could not be written ({error}).\n"
+    kept = _somewhere(of, lambda where: records.write(record, where))
+    if kept is None:
+        return told + "It is lost: neither build/failed nor the temporary folder takes it."
+    folder, source, target = (shlex.quote(str(path)) for path in (of.target.parent, kept, of.target))
+    return (
+        f"{told}It was kept as {_short(of, kept)}. Once its place can be written to:\n"
+        f"    mkdir -p {folder} && cp {source} {target}"
+    )
+
+
+def _somewhere(of: Plan, store: Callable[[Path], None]) -> Path | None:
+    """Store in build/failed, else in a new folder for temporary files; returns where, or None."""
+    for find in (lambda: of.failed, lambda: Path(tempfile.mkdtemp(prefix="spectral-lens-")) / of.failed.name):
+        with contextlib.suppress(OSError):
+            where = find()
+            store(where)
+            return where
+    return None
+
+
+def _short(of: Plan, path: Path) -> Path:
+    root = of.chapter.book.root
+    return path.relative_to(root) if path.is_relative_to(root) else path
 
 
 def _commit(root: Path) -> tuple[str | None, bool | None]:
