@@ -636,6 +636,19 @@ def test_a_failure_is_the_first_step_that_is_not_finite(bad):
     assert trained.failed == {0: 8, 2: 3}
 
 
+def test_a_run_that_the_last_update_breaks_has_failed(tmp_path):
+    options = {"seeds": SEEDS, "batch": 20, "optimizer": "sgd", "rate": [0.1, 1e200, 0.1], **DOUBLE}
+    options["l2"] = {"layer2.weight": [0.1, 1e200, 0.1]}  # no part of the loss; its update, 1e400, overflows
+    path = tmp_path / "run.npz"
+    for epochs in (1, 2):  # the one step more, from the checkpoint, would have shown it at the same place
+        with pytest.warns(RuntimeWarning, match=r"run 1 \(seed 2\) at step 1; the other runs"):
+            trained = fit(mlp([5, 6, 3]), toy(20, (5,), 3), epochs=epochs, checkpoint=path, **options)
+        assert trained.failed == {1: 1}
+        assert trained.history["loss"].isfinite().tolist() == [[True] * 3, [True, False, True]][:epochs]
+    for value in trained.state.values():
+        assert value[[0, 2]].isfinite().all()
+
+
 class Scaled(nn.Module):
     """A single number to learn, and a buffer that no state dict holds."""
 

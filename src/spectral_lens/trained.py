@@ -19,7 +19,8 @@ class Trained:
     model: the network that they share; state: its parameters and buffers by name, (r, ...) each; history: "loss" and
     "accuracy" as met while training, with a penalty "penalty", and with validation data "validation_loss" and
     "validation_accuracy", (epochs, r) each (accuracy is nan for a regression); failed: by run, the first step, counted
-    from 0, whose loss with its penalty was infinite or NaN; steps: of each run; seconds: wall time.
+    from 0, whose loss with its penalty was infinite or NaN, or `steps` where only a trained parameter is, at the end;
+    steps: of each run; seconds: wall time.
     """
 
     model: nn.Module

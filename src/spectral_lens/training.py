@@ -89,9 +89,11 @@ def fit(
     or with a run axis in front) an entry keeps its initial value.  checkpoint: an .npz file, written every `every`
     epochs, from which the same call goes on to the same numbers.  progress: None shows a bar in a terminal only.
 
-    A run fails at the first step, counted from 0, whose loss with its penalty is infinite or NaN.  It is named with
-    that step in a RuntimeWarning and in `Trained.failed`; the others finish.  Numbers that are large but finite are no
-    failure.  On a GPU the step is captured once and replayed, unless random numbers or a penalty are part of it.
+    A run fails at the first step, counted from 0, whose loss with its penalty is infinite or NaN; or, where only the
+    last update did the harm, with the end: at step `steps`, if a trained parameter is infinite or NaN then.  It is
+    named with that step in a RuntimeWarning and in `Trained.failed`; the others finish.  Numbers that are large but
+    finite are no failure.  On a GPU the step is captured once and replayed, unless random numbers or a penalty are
+    part of it.
     Raises ValueError for unknown names and for sizes that do not fit, before any computing.
     """
     device, seeds = resolve(device), tuple(int(seed) for seed in seeds)
@@ -200,10 +202,13 @@ def fit(
             if path is not None and ((epoch + 1) % every == 0 or epoch + 1 == epochs):
                 checkpoints.save(path, settings, tensors | checkpoints.progress(generators, history))
     seconds = time.perf_counter() - began
-    lost = {run: at for run, at in enumerate(failed.tolist()) if at >= 0}
+    broken = ~stack.theta.isfinite().all(1)  # whose next loss nobody has seen
+    ends = torch.where((failed < 0) & broken, count, failed).tolist()
+    lost = {run: at for run, at in enumerate(ends) if at >= 0}
     if lost:
         named = ", ".join(f"run {run} (seed {seeds[run]}) at step {at}" for run, at in lost.items())
-        warnings.warn(f"the loss turned non-finite in {named}; the other runs finished.", RuntimeWarning, stacklevel=2)
+        words = f"loss or parameters turned non-finite in {named}; the other runs finished."
+        warnings.warn(words, RuntimeWarning, stacklevel=2)
     state = {name: value.detach().clone() for name, value in stack.state().items()}
     return Trained(
         model=model.eval(),
