@@ -12,7 +12,7 @@ LENS := $(BIN)/spectral-lens
 SITE := build/site/$(PROFILE)/_build/html
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test run check-records bench lint serve clean distclean
+.PHONY: help setup book test run references check-records bench lint serve clean distclean
 
 help: ## List the targets
 	@echo "make TARGET, where TARGET is one of"
@@ -24,8 +24,7 @@ setup: $(READY) ## Make or refresh .venv, and nothing else
 book: $(READY) ## Run what is stale and build the site; PROFILE=paper for the recorded full-size results
 	$(LENS) build --profile $(PROFILE) --strict
 
-test: lint ## Lint, run the quick chapters, build their site, run all tests
-	$(LENS) build --profile quick --strict
+test: lint ## Lint, run every quick chapter once against its reference, build their site, run all tests
 	$(BIN)/python -m pytest -n 2 --dist loadscope --nbval --nbval-current-env \
 		--nbval-sanitize-with tests/reference/sanitize.cfg tests
 
@@ -33,10 +32,14 @@ run: $(READY) ## Run one chapter: CHAPTER=relevance/mnist ARGS='-p "digits=[3,8]
 	@test -n "$(CHAPTER)" || { echo "Which chapter? make run CHAPTER=relevance/mnist ('$(LENS) list' names them all)" >&2; exit 2; }
 	$(LENS) run $(CHAPTER) --profile $(PROFILE) $(ARGS)
 
-check-records: $(READY) ## Say which paper records are missing, stale or older than the code
+references: $(READY) ## Run the quick chapters that changed, and keep what they print for the tests
+	$(LENS) run --older --profile quick
+	$(LENS) references
+
+check-records: $(READY) ## Say how the paper records stand to their chapters, and which functions changed since
 	$(LENS) check --profile paper
 
-bench: $(READY) ## Measure the speed: BENCHMARK=training, telescope, explanations, relevance or stability
+bench: $(READY) ## Measure the speed: BENCHMARK=training, telescope, explanations, relevance, stability or recording
 	$(BIN)/python benchmarks/$(BENCHMARK).py $(ARGS)
 
 lint: $(READY) ## Check style, formatting and types

@@ -220,3 +220,24 @@ def test_left_kernels_are_ended():
         kernel._end([process.pid])
         assert process.wait(10) == -9
     kernel._end([process.pid])
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "left"),
+    [
+        ("aarch64", "", set()),
+        ("x86_64", "flags : sse avx", set()),
+        ("x86_64", "flags : avx avx2 fma", set(runner._AVX2)),
+    ],
+)
+def test_a_processor_is_asked_only_for_what_it_has(monkeypatch, tmp_path, machine, flags, left):
+    """Arm knows no AVX2, and torch warns of it in every chapter's first cell."""
+    (tmp_path / "cpuinfo").write_text(flags + "\n")
+    monkeypatch.setattr(runner.platform, "machine", lambda: machine)
+    monkeypatch.setattr(runner, "Path", lambda _: tmp_path / "cpuinfo")
+    runner._has_avx2.cache_clear()
+    found = runner.environment(runner.plan(chapter("intro")))
+    monkeypatch.undo()
+    runner._has_avx2.cache_clear()
+    assert set(found) & set(runner._AVX2) == left
+    assert found["CUDA_VISIBLE_DEVICES"] == ""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from spectral_lens.book.chapters import BookError, Chapter, profile, resolve
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 _VERSIONS = ("torch", "numpy")
+_AVX2 = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR")  # left out where the processor has no AVX2
 _TRACE = 12  # lines of a traceback that are worth reading
 
 
@@ -127,7 +129,21 @@ def environment(of: Plan) -> dict[str, str]:
     threads = settings["threads"]
     found = {} if threads is None else dict.fromkeys(_THREADS, str(threads))
     found |= {"PYTHONHASHSEED": "0", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
-    return found | settings["environment"] | {"SPECTRAL_LENS_PROFILE": of.profile}
+    path = {} if _has_avx2() else dict.fromkeys(_AVX2)
+    chosen = {name: value for name, value in settings["environment"].items() if name not in path}
+    return found | chosen | {"SPECTRAL_LENS_PROFILE": of.profile}
+
+
+@cache
+def _has_avx2() -> bool:
+    """Whether the processor can take the path through its instructions that a profile may ask for.
+
+    Elsewhere torch would warn of an unknown capability (Arm) or run into an illegal instruction (an x86 from before).
+    """
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    processor = Path("/proc/cpuinfo")
+    return not processor.is_file() or "avx2" in processor.read_text(encoding="utf-8").split()
 
 
 def clean(executed: nbformat.NotebookNode, source: nbformat.NotebookNode) -> nbformat.NotebookNode:
