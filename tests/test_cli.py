@@ -1,16 +1,16 @@
 """The command line: exit status, messages, interruption."""
 
-import os
 import signal
 import subprocess
 import sys
 import time
 
 import nbformat
+import psutil
 import pytest
 from typer.testing import CliRunner
 
-from spectral_lens.book import chapters, records, runner, site
+from spectral_lens.book import chapters, jobs, records, runner, site
 from spectral_lens.book.cli import app
 from spectral_lens.book.runner import ChapterFailed
 from toy_chapters import page, write
@@ -50,13 +50,15 @@ def runs(monkeypatch):
             "parameters": plan.parameters,
             "modules": {},
             "date": "2025-01-02T03:04:05+00:00",
-            "duration": 1.5,
+            "duration": 1.5 if plan.profile == "quick" else 1500.0,
+            "peak_memory": None if plan.profile == "quick" else 1_340_000_000,
             "claims": [{"verdict": "reproduced"}, {"verdict": "quick only"}, {"verdict": "reproduced"}],
         }
         records.write(made, plan.target)
         return plan.target
 
     monkeypatch.setattr(runner, "run", run)
+    monkeypatch.setattr(jobs, "default", lambda threads: 1)  # one at a time runs in this very process
     return noted
 
 
@@ -71,6 +73,8 @@ def test_run_and_list(call, runs):
     assert lines[1].startswith("one ")
     assert lines[1].endswith("missing")
     assert lines[2].split() == ["part/two", "Two", "missing", "missing"]
+    call("run", "one", "--profile", "paper")
+    assert "current, 2025-01-02, 25 min, 1.3 GB, 2 reproduced" in call("list").stdout.splitlines()[1]
 
 
 def test_several_go_on_after_a_failure(call, runs):
@@ -127,6 +131,7 @@ def test_values(call, runs, monkeypatch, text, value):
         (["run", "one", "--profile", "qick"], "did you mean quick"),
         (["run"], "Name chapters"),
         (["run", "one", "--all"], "Name chapters"),
+        (["run", "one", "--jobs", "0"], "--jobs takes a number from 1 up, not 0"),
         (["params", "intro"], "no code to run"),
         (["check", "--profile", "x"], "no profile 'x'"),
         (["build", "--profile", "x"], "no profile 'x'"),
@@ -246,38 +251,33 @@ def test_start_is_light():
     assert found.stdout.strip() == ""
 
 
-def alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
+@pytest.mark.parametrize("together", [1, 2])
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
 )
-def test_interrupted_run(root, number, status):
+def test_interrupted_run(root, number, status, together):
+    write(root, {"slow": page("Slow", SLOW), "other": page("Other", SLOW.replace("started", "started2"))})
     earlier = root / "build/records/quick/slow.ipynb"
     earlier.parent.mkdir(parents=True)
     earlier.write_text("earlier")
     # Ctrl-C works in a terminal; a shell that started the tests in the background had it ignored, by its children too
     start = "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     start += "runpy.run_module('spectral_lens.book.cli', run_name='__main__')"
-    command = [sys.executable, "-c", start, "run", "slow", "one", "--root", str(root)]
+    command = [sys.executable, "-c", start, "run", "slow", "other", "--jobs", str(together), "--root", str(root)]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes) as process:
-        started, deadline = root / "book/started", time.monotonic() + 60
-        while not (started.is_file() and started.read_text()) and time.monotonic() < deadline:
+        started = [root / "book/started", root / "book/started2"][:together]
+        deadline = time.monotonic() + 60
+        while not all(file.is_file() and file.read_text() for file in started) and time.monotonic() < deadline:
             time.sleep(0.05)
-        kernel = int(started.read_text())
+        below = psutil.Process(process.pid).children(recursive=True)
+        assert {int(file.read_text()) for file in started} <= {each.pid for each in below}
         process.send_signal(number)
+        # A kernel whose parent was killed looks every second; a process that is left would keep stderr open, too.
         _, errors = process.communicate(timeout=30)
     assert process.returncode == status
     if number != signal.SIGKILL:
-        assert errors.strip() == "Interrupted. Nothing half-written; not run: slow, one."
-    deadline = time.monotonic() + 20
-    while alive(kernel) and time.monotonic() < deadline:  # a kernel whose parent was killed looks every second
-        time.sleep(0.1)
-    assert not alive(kernel)
+        assert errors.strip() == "Interrupted. Nothing half-written; not run: slow, other."
+    _, left = psutil.wait_procs(below, timeout=20)
+    assert left == []
     assert [p.read_text() for p in (root / "build").rglob("*") if p.is_file()] == ["earlier"]

@@ -2,11 +2,9 @@
 
 import ast
 import functools
-import sys
-from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+from typing import Annotated, Any, ParamSpec
 
 import typer
 import yaml
@@ -22,6 +20,7 @@ from spectral_lens.book.chapters import (
     resolve,
     runnable,
 )
+from spectral_lens.book.chapters import profile as settings
 
 app = typer.Typer(
     name="spectral-lens",
@@ -32,14 +31,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-if TYPE_CHECKING:
-    from spectral_lens.claims import Measured
-
 
 _WIDE = 50  # a value that is longer pushes its own description away, not everybody's
 
 P = ParamSpec("P")
 Root = Annotated[Path | None, typer.Option("--root", help="Folder of another book.", hidden=True)]
+Jobs = Annotated[int | None, typer.Option("--jobs", metavar="N", help="Chapters at a time [cores over threads].")]
 Profile = Annotated[str, typer.Option("--profile", help="quick (embedded data) or paper (the papers' sizes).")]
 
 
@@ -65,6 +62,7 @@ def _guarded(command: Callable[P, None]) -> Callable[P, None]:
 def list_chapters(root: Root = None) -> None:
     """The chapters with code: title, and the state of the record in each profile."""
     from spectral_lens.book import records
+    from spectral_lens.book.progress import verdicts
 
     rows: list[tuple[str, ...]] = [("chapter", "title", *PROFILES)]
     for name, found in runnable(book(root)).items():
@@ -75,7 +73,7 @@ def list_chapters(root: Root = None) -> None:
             if state.usable:
                 record = records.read(records.path(found, profile))
                 made = records.provenance(record)
-                text += f", {made['date'][:10]}, {made['duration']:.0f} s, {_verdicts(records.claims(record))}"
+                text += f", {made['date'][:10]}, {_cost(made)}, {verdicts(records.claims(record))}"
             cells.append(text)
         rows.append((name, found.title, *cells))
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
@@ -110,6 +108,7 @@ def run(
     older: Annotated[
         bool, typer.Option("--older", help="Those, and those whose record is older than the code.")
     ] = False,
+    jobs: Jobs = None,
     profile: Profile = "quick",
     root: Root = None,
 ) -> None:
@@ -128,7 +127,7 @@ def run(
     if not chosen:
         typer.echo("All records are current.")
         return
-    _run(of, chosen, profile, overrides)
+    _run(of, chosen, profile, overrides, jobs)
 
 
 @app.command()
@@ -156,6 +155,7 @@ def check(profile: Profile = "paper", root: Root = None) -> None:
 @_guarded
 def build(
     profile: Profile = "quick",
+    jobs: Jobs = None,
     strict: Annotated[bool, typer.Option("--strict", help="From nothing, warnings are errors.")] = False,
     root: Root = None,
 ) -> None:
@@ -168,7 +168,7 @@ def build(
         lines = "\n".join(f"  spectral-lens run {name} --profile paper" for name in waiting)
         raise BookError(f"the paper records of these chapters are stale or missing; they may take long:\n{lines}")
     if waiting:
-        _run(of, waiting, profile, {})
+        _run(of, waiting, profile, {}, jobs)
     if site.current(of, profile, strict):
         typer.echo("Nothing has changed.")
     else:
@@ -217,27 +217,20 @@ def references(
         raise typer.Exit(1)
 
 
-def _run(of: Book, names: Iterable[str], profile: str, overrides: dict[str, Any]) -> None:
-    """Run one after another; a failure stops only its own chapter. Exits with 1 after failures, 130 after Ctrl-C."""
-    from spectral_lens.book import records, runner
+def _run(of: Book, names: Iterable[str], profile: str, overrides: dict[str, Any], number: int | None) -> None:
+    """Run, `number` at a time. Exits with 1 after failures, 130 after Ctrl-C, 143 after SIGTERM."""
+    from spectral_lens.book import jobs, progress, runner
 
+    if number is not None and number < 1:
+        raise BookError(f"--jobs takes a number from 1 up, not {number}.")
+    number = number or jobs.default(settings(profile, of)["threads"])
     plans = [runner.plan(chapter(name, of), profile, overrides) for name in names]
-    failed: list[str] = []
-    for number, plan in enumerate(plans):
-        name = plan.chapter.name
-        typer.echo(f"{name} ({plan.profile}) ...")
-        try:
-            record = records.read(runner.run(plan, show_progress=sys.stderr.isatty()))
-        except runner.ChapterFailed as error:
-            failed.append(name)
-            typer.echo(f"\n{error}\n", err=True)
-        except KeyboardInterrupt as stop:
-            left = ", ".join(p.chapter.name for p in plans[number:])
-            typer.echo(f"\nInterrupted. Nothing half-written; not run: {left}.", err=True)
-            raise typer.Exit(143 if type(stop).__name__ == "Terminated" else 130) from None
-        else:
-            typer.echo(f"  {records.provenance(record)['duration']:.1f} s, {_verdicts(records.claims(record))}")
-            typer.echo(f"  {plan.target.relative_to(of.root)}")
+    try:
+        with progress.display(len(plans), live=min(number, len(plans)) > 1) as report:
+            failed = jobs.run(plans, jobs=number, report=report)
+    except jobs.Stopped as stop:
+        typer.echo(f"\nInterrupted. Nothing half-written; not run: {', '.join(stop.left)}.", err=True)
+        raise typer.Exit(stop.status) from None
     if failed:
         typer.echo(f"{len(failed)} of {len(plans)} chapters failed: {', '.join(failed)}.", err=True)
         raise typer.Exit(1)
@@ -250,12 +243,12 @@ def _outdated(of: Book, profile: str, older: bool = False) -> list[str]:
     return [name for name, found in runnable(of).items() if records.status(found, profile).state in wanted]
 
 
-def _verdicts(measured: "list[Measured]") -> str:
-    from spectral_lens import claims
+def _cost(made: dict[str, Any]) -> str:
+    """How long a run took and, where the record knows, what memory at its peak: "12 min, 1.3 GB"."""
+    from spectral_lens.book.progress import duration
 
-    ledger = claims.load()
-    counted = Counter(one.verdict(ledger[one.id]) for one in measured if one.id in ledger)
-    return ", ".join(f"{count} {verdict}" for verdict, count in counted.items()) or "no claims"
+    peak = made.get("peak_memory")
+    return duration(made["duration"]) + (f", {peak / 1e9:.1f} GB" if peak else "")
 
 
 def _parameter(text: str) -> tuple[str, Any]:

@@ -68,7 +68,7 @@ def execute(
         own = {witness.NOTE: str(noted), "IPYTHONDIR": str(Path(temporary) / "ipython"), **environment}
         manager = _manager(own)
         try:
-            with _terminable():
+            with terminable():
                 done = papermill.execute_notebook(
                     source,
                     output,
@@ -129,7 +129,7 @@ def _end(pids: list[int]) -> None:
 
 
 @contextlib.contextmanager
-def _terminable() -> Iterator[None]:
+def terminable() -> Iterator[None]:
     """SIGTERM ends the run as Ctrl-C does, with the kernel stopped."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,0 +1,312 @@
+"""Runs chapters side by side: what starts when (pure functions), and the processes that do it."""
+
+import heapq
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import psutil
+
+from spectral_lens.book import records, runner
+from spectral_lens.book.chapters import PROFILES, BookError, Chapter
+from spectral_lens.book.runner import ChapterFailed, Plan
+
+_UNKNOWN = 1 / 8  # of the memory: a chapter that nobody has measured. Eight fit, or a kernel with torch into some GB
+_GRACE = 10.0  # seconds that a process has to end its kernel after SIGTERM
+_TICK = 1.0  # seconds between two looks at the clock
+_SAID = 6  # last lines of what a process that died wrote
+_PRELOADED = ["jupytext", "papermill", "spectral_lens.book.kernel", "spectral_lens.book.runner"]
+
+
+class Stopped(Exception):
+    """Ctrl-C or SIGTERM: which chapters did not get to their end, and the exit status."""
+
+    def __init__(self, left: list[str], status: int) -> None:
+        super().__init__(", ".join(left))
+        self.left, self.status = left, status
+
+
+@runtime_checkable
+class Report(Protocol):
+    """Is told what happens. `left`: estimated seconds until all is done, None where nobody knows."""
+
+    def started(self, plan: Plan, *, left: float | None) -> None: ...
+
+    def ended(self, plan: Plan, *, error: str | None) -> None: ...
+
+    def tick(self, *, left: float | None) -> None: ...
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a chapter took, as far as it is known."""
+
+    seconds: float | None = None
+    memory: int | None = None  # bytes, at the peak
+
+
+def default(threads: int | None) -> int:
+    """How many chapters of `threads` threads the usable cores carry; one where each takes them all (None)."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 1 if threads is None else max(1, usable // threads)
+
+
+def last(of: Chapter, profile: str) -> Cost:
+    """What the chapter's record says that its run took; of a quick run, else what the committed reference says."""
+    for kept in (profile, records.REFERENCE) if profile == "quick" else (profile,):
+        try:
+            made = records.provenance(records.read(records.path(of, kept)))
+        except (FileNotFoundError, BookError):
+            continue
+        return Cost(made.get("duration"), made.get("peak_memory"))
+    return Cost()
+
+
+def guesses(own: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    """Seconds in this profile: its `own`, else those of the `other` one by the ratio of the chapters known in both."""
+    both = [name for name in own if other.get(name, 0) > 0]
+    if not both:
+        return dict(own)
+    ratio = sum(own[name] for name in both) / sum(other[name] for name in both)
+    return {name: ratio * seconds for name, seconds in other.items()} | dict(own)
+
+
+def order(names: Iterable[str], own: Mapping[str, float], other: Mapping[str, float]) -> list[str]:
+    """Longest first, so that no long one is left alone at the end; unknown ones count as longest."""
+    known = guesses(own, other) or other
+    return sorted(names, key=lambda name: -known.get(name, inf))
+
+
+def time_left(
+    running: Sequence[tuple[float, float | None]], waiting: Sequence[float | None], *, jobs: int
+) -> float | None:
+    """Seconds until the last one ends: each starts, in this order, where the first of `jobs` places gets free.
+
+    running: seconds so far, and in all.  waiting: seconds in all.  None where one of them is unknown.
+    """
+    if any(seconds is None for seconds in waiting) or any(total is None for _, total in running):
+        return None
+    places = [max(0.0, (total or 0.0) - elapsed) for elapsed, total in running]
+    places += [0.0] * (jobs - len(places))
+    heapq.heapify(places)
+    for seconds in waiting:
+        heapq.heappush(places, heapq.heappop(places) + (seconds or 0.0))
+    return max(places, default=0.0)
+
+
+def fitting(waiting: Sequence[int | None], running: Sequence[int | None], *, memory: int) -> int | None:
+    """Position of the first waiting one whose peak fits into `memory` bytes beside the running ones'; None: wait.
+
+    An unknown peak counts as a fixed share of the memory. One alone may always start.
+    """
+    if not running:
+        return 0 if waiting else None
+    share = int(_UNKNOWN * memory)
+    free = memory - sum(share if peak is None else peak for peak in running)
+    return next((k for k, peak in enumerate(waiting) if (share if peak is None else peak) <= free), None)
+
+
+def run(plans: Sequence[Plan], *, jobs: int, report: Report, memory: int | None = None) -> list[str]:
+    """Run all plans, `jobs` at a time; returns the names of those that failed, each of which stops only itself.
+
+    memory: bytes that the kernels may take together; None for what is available now. One at a time runs in this very
+    process and in the given order; several run in a process each, longest first. Raises Stopped after Ctrl-C or
+    SIGTERM, when all kernels and processes are gone.
+    """
+    from spectral_lens.book.kernel import Terminated, terminable
+
+    queue = _Queue(plans, min(jobs, len(plans)), memory)
+    try:
+        with terminable():
+            return _together(queue, report) if queue.jobs > 1 else _alone(queue, report)
+    except KeyboardInterrupt as stop:
+        unfinished = {*queue.running, *(plan.chapter.name for plan in queue.waiting)}
+        left = [plan.chapter.name for plan in plans if plan.chapter.name in unfinished]
+        raise Stopped(left, 143 if isinstance(stop, Terminated) else 130) from None
+
+
+@dataclass(frozen=True)
+class _Worker:
+    plan: Plan
+    process: BaseProcess
+    log: Path  # what the process and its kernel write to stdout and stderr
+
+
+class _Queue:
+    """Which plans wait and which run, with what is known of their cost."""
+
+    def __init__(self, plans: Sequence[Plan], jobs: int, memory: int | None) -> None:
+        self.jobs, self.memory = jobs, memory or psutil.virtual_memory().available
+        self.own: dict[str, float] = {}
+        self.other: dict[str, float] = {}
+        self.peaks: dict[str, int | None] = {}
+        for plan in plans:
+            name, cost = plan.chapter.name, last(plan.chapter, plan.base)
+            self.peaks[name] = cost.memory
+            elsewhere = [last(plan.chapter, each).seconds for each in PROFILES if each != plan.base]
+            if cost.seconds is not None:
+                self.own[name] = cost.seconds
+            if elsewhere[0] is not None:
+                self.other[name] = elsewhere[0]
+        by_name = {plan.chapter.name: plan for plan in plans}
+        # One at a time ends at the same time in any order: the caller's then.
+        names = order(by_name, self.own, self.other) if jobs > 1 else list(by_name)
+        self.waiting = [by_name[name] for name in names]
+        self.running: dict[str, float] = {}  # since when
+
+    def start(self) -> Plan | None:
+        """Take the next one that may start."""
+        if len(self.running) >= self.jobs:
+            return None
+        waiting = [self.peaks[plan.chapter.name] for plan in self.waiting]
+        position = fitting(waiting, [self.peaks[name] for name in self.running], memory=self.memory)
+        if position is None:
+            return None
+        plan = self.waiting.pop(position)
+        self.running[plan.chapter.name] = time.monotonic()
+        return plan
+
+    def end(self, plan: Plan, error: str | None) -> None:
+        """Note that it ended, and how long it took."""
+        seconds = time.monotonic() - self.running.pop(plan.chapter.name)
+        if error is None:
+            self.own[plan.chapter.name] = seconds
+
+    def left(self) -> float | None:
+        """Estimated seconds until all have ended; a chapter that nobody timed counts as the longest known one."""
+        known, now = guesses(self.own, self.other), time.monotonic()
+        longest = max(known.values(), default=None)
+        running = [(now - since, known.get(name, longest)) for name, since in self.running.items()]
+        return time_left(running, [known.get(p.chapter.name, longest) for p in self.waiting], jobs=self.jobs)
+
+
+def _alone(queue: _Queue, report: Report) -> list[str]:
+    failed = []
+    while plan := queue.start():
+        report.started(plan, left=queue.left())
+        error = _attempt(plan, show_progress=sys.stderr.isatty())
+        queue.end(plan, error)
+        report.ended(plan, error=error)
+        failed += [plan.chapter.name] if error else []
+    return failed
+
+
+def _together(queue: _Queue, report: Report) -> list[str]:
+    # Not fork: this process may have threads. The server has imported what a chapter needs, so that one starts at once.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    failed: list[str] = []
+    workers: dict[Connection, _Worker] = {}
+    with tempfile.TemporaryDirectory(prefix="spectral-lens-") as folder:
+        try:
+            while queue.waiting or workers:
+                while plan := queue.start():
+                    mine, its = context.Pipe(duplex=False)
+                    log = Path(folder) / f"{plan.chapter.name.replace('/', '--')}.log"
+                    process = context.Process(target=_work, args=(plan, its, log), daemon=True)
+                    process.start()
+                    its.close()  # or its end would never be seen
+                    workers[mine] = _Worker(plan, process, log)
+                    report.started(plan, left=queue.left())
+                for connection in wait(list(workers), timeout=_TICK):
+                    assert isinstance(connection, Connection)
+                    plan = workers[connection].plan
+                    error = _heard(connection, workers[connection])
+                    del workers[connection]
+                    queue.end(plan, error)
+                    report.ended(plan, error=error)
+                    failed += [plan.chapter.name] if error else []
+                report.tick(left=queue.left())
+        finally:
+            _end([worker.process for worker in workers.values()])
+    return failed
+
+
+def _attempt(plan: Plan, *, show_progress: bool = False) -> str | None:
+    """Run the plan; returns what went wrong."""
+    try:
+        runner.run(plan, show_progress=show_progress)
+    except (ChapterFailed, BookError) as error:
+        return str(error)
+    return None
+
+
+def _work(plan: Plan, connection: Connection, log: Path) -> None:
+    """The process of one chapter: says through the connection what went wrong (None: nothing)."""
+    from spectral_lens.book.kernel import Terminated, terminable
+
+    signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C reaches all processes; the parent decides and sends SIGTERM
+    with log.open("ab") as file:  # what is written to the terminal here would stand in the midst of the display
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    try:
+        with terminable():
+            threading.Thread(target=_follow_parent, daemon=True).start()
+            try:
+                connection.send(_attempt(plan))
+            except Exception:
+                connection.send(f"{plan.chapter.name} ({plan.profile}): {traceback.format_exc()}")
+    except Terminated:
+        raise SystemExit(143) from None
+
+
+def _follow_parent() -> None:
+    """End when the parent is gone, however it ended; nobody would read the result or stop the kernel."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_GRACE)
+    _kill(os.getpid())
+
+
+def _heard(connection: Connection, worker: _Worker) -> str | None:
+    """What the process says, or that it died; it is gone afterwards."""
+    try:
+        error, died = connection.recv(), False
+    except EOFError:
+        error, died = None, True
+    connection.close()
+    worker.process.join(_GRACE)
+    if died:
+        status = worker.process.exitcode or 0
+        how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+        said = worker.log.read_text(encoding="utf-8", errors="replace") if worker.log.is_file() else ""
+        heading = f"{worker.plan.chapter.name} ({worker.plan.profile}): its process ended early ({how})."
+        error = "\n    ".join([heading, *said.splitlines()[-_SAID:]])
+    _end([worker.process])
+    return error
+
+
+def _end(processes: Sequence[BaseProcess]) -> None:
+    """Wait for the processes, after SIGTERM for those that go on; what does not listen is killed with its kernel."""
+    for process in processes:
+        if process.is_alive():
+            process.terminate()
+    deadline = time.monotonic() + _GRACE
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+        if process.is_alive() and process.pid is not None:
+            _kill(process.pid)
+            process.join()
+
+
+def _kill(pid: int) -> None:
+    try:
+        process = psutil.Process(pid)
+        for each in [*process.children(recursive=True), process]:
+            each.kill()
+    except psutil.NoSuchProcess:
+        pass

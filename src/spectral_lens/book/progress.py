@@ -1,0 +1,97 @@
+"""Shows a run of several chapters: plain lines, and on a terminal a line for each that runs."""
+
+import contextlib
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from spectral_lens.book import records
+from spectral_lens.book.runner import Plan
+from spectral_lens.claims import Measured, load
+
+
+class Lines:
+    """A line when a chapter starts and one when it ends: for logs, and beside the bars that one chapter shows."""
+
+    def say(self, text: str, *, err: bool = False) -> None:
+        """Print a text as it is."""
+        typer.echo(text, err=err)
+
+    def started(self, plan: Plan, *, left: float | None) -> None:
+        """Name the chapter and, where it is known, how long all will take."""
+        self.say(f"{plan.chapter.name} ({plan.profile}) ..." + (f" about {duration(left)} left" if left else ""))
+
+    def ended(self, plan: Plan, *, error: str | None) -> None:
+        """Say what went wrong, or what came out and where it stands."""
+        if error is not None:
+            self.say(f"\n{error}\n", err=True)
+            return
+        record = records.read(plan.target)
+        took, judged = records.provenance(record)["duration"], verdicts(records.claims(record))
+        self.say(f"{plan.chapter.name}: {took:.1f} s, {judged}, {plan.target.relative_to(plan.chapter.book.root)}")
+
+    def tick(self, *, left: float | None) -> None:
+        """Nothing: a log does not move."""
+
+
+class Live(Lines):
+    """A moving line for each running chapter, and one for all; what ends is printed above them."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self.progress, self.total, self.done = progress, total, 0
+        self.rows: dict[str, TaskID] = {}
+        self.all = progress.add_task("", total=total)
+        self.tick(left=None)
+
+    def say(self, text: str, *, err: bool = False) -> None:
+        """Print above the moving lines."""
+        self.progress.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+    def started(self, plan: Plan, *, left: float | None) -> None:
+        """Begin a line."""
+        self.rows[plan.chapter.name] = self.progress.add_task(f"{plan.chapter.name} ({plan.profile})", total=None)
+        self.tick(left=left)
+
+    def ended(self, plan: Plan, *, error: str | None) -> None:
+        """Take the line away."""
+        self.progress.remove_task(self.rows.pop(plan.chapter.name))
+        self.done += 1
+        super().ended(plan, error=error)
+
+    def tick(self, *, left: float | None) -> None:
+        """Move the lines on."""
+        rest = f", about {duration(left)} left" if left else ""
+        self.progress.update(self.all, description=f"{self.done} of {self.total} chapters{rest}", completed=self.done)
+        self.progress.refresh()
+
+
+@contextlib.contextmanager
+def display(total: int, *, live: bool) -> Iterator[Lines]:
+    """What shows a run of `total` chapters: moving lines if `live` and both outputs are a terminal that can do it."""
+    terminal = sys.stdout.isatty() and sys.stderr.isatty() and os.environ.get("TERM") not in (None, "", "dumb")
+    if not (live and terminal):
+        yield Lines()
+        return
+    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
+    # No thread of rich's own: the run looks at the clock every second anyway.
+    with Progress(*columns, console=Console(), auto_refresh=False, transient=True) as progress:
+        yield Live(progress, total)
+
+
+def duration(seconds: float) -> str:
+    """ "40 s", "12 min", "3.2 h"."""
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def verdicts(measured: Iterable[Measured]) -> str:
+    """How many claims get which verdict by the ledger."""
+    ledger = load()
+    counted = Counter(one.verdict(ledger[one.id]) for one in measured if one.id in ledger)
+    return ", ".join(f"{count} {verdict}" for verdict, count in counted.items()) or "no claims"
