@@ -13,8 +13,10 @@ from typer.testing import CliRunner
 from spectral_lens.book import chapters, jobs, records, runner, site
 from spectral_lens.book.cli import app
 from spectral_lens.book.runner import ChapterFailed
+from spectral_lens.claims import Measured
 from toy_chapters import page, write
 
+DISTANCE = "chicchi.independent.distance"  # judged at the papers' scale only
 SLOW = "import time, os\nopen('started', 'w').write(str(os.getpid()))\ntime.sleep(120)"
 
 
@@ -35,6 +37,7 @@ def runs(monkeypatch):
 
     class Runs(list):
         failing = False
+        older = False  # whether code that they ran has changed since
 
     noted = Runs()
 
@@ -43,16 +46,18 @@ def runs(monkeypatch):
         if noted.failing and plan.chapter.name == "part/two":
             raise ChapterFailed("part/two (quick): code cell 2 failed")
         made = nbformat.from_dict(plan.chapter.notebook)
-        code = records.code_hash(made)
+        cells = [cell for cell in made.cells if cell.cell_type == "code"]
+        for id, value in {"giambagli.inverse": 0.0, DISTANCE: 0.98, "chicchi.method.inverse": 0.0}.items():
+            measured = Measured.of(id, [value], plan.profile)
+            note = {records.META: {"claim": measured.data}}
+            cells[-1].outputs.append(nbformat.v4.new_output("display_data", {"text/plain": "x"}, metadata=note))
         made.metadata[records.META] = {
-            "code": code,
-            "key": records.key(code, plan.parameters),
+            "code": records.code_hash(made),
+            "ran": {"devices": {"gone": "0" * 12}} if noted.older else {},
             "parameters": plan.parameters,
-            "modules": {},
             "date": "2025-01-02T03:04:05+00:00",
             "duration": 1.5 if plan.profile == "quick" else 1500.0,
             "peak_memory": None if plan.profile == "quick" else 1_340_000_000,
-            "claims": [{"verdict": "reproduced"}, {"verdict": "quick only"}, {"verdict": "reproduced"}],
         }
         records.write(made, plan.target)
         return plan.target
@@ -74,7 +79,7 @@ def test_run_and_list(call, runs):
     assert lines[1].endswith("missing")
     assert lines[2].split() == ["part/two", "Two", "missing", "missing"]
     call("run", "one", "--profile", "paper")
-    assert "current, 2025-01-02, 25 min, 1.3 GB, 2 reproduced" in call("list").stdout.splitlines()[1]
+    assert "current, 2025-01-02, 25 min, 1.3 GB, 3 reproduced" in call("list").stdout.splitlines()[1]
 
 
 def test_several_go_on_after_a_failure(call, runs):
@@ -135,7 +140,7 @@ def test_values(call, runs, monkeypatch, text, value):
         (["params", "intro"], "no code to run"),
         (["check", "--profile", "x"], "no profile 'x'"),
         (["build", "--profile", "x"], "no profile 'x'"),
-        (["references"], "run --stale"),
+        (["references"], "run --older"),
     ],
 )
 def test_mistakes_are_one_line(call, runs, arguments, message):
@@ -172,16 +177,18 @@ def test_params_say_what_they_are(call, root):
 def test_check(call, runs, root):
     result = call("check")
     assert result.exit_code == 1
-    assert "one: missing in paper" in result.stdout
-    assert "0 of 3 records of the profile paper are current." in result.stdout
+    assert "one: missing (no record yet) in paper" in result.stdout
+    assert "3 records of the profile paper: 3 missing." in result.stdout
     call("run", "--all", "--profile", "paper")
     assert call("check").exit_code == 0
-    (root / "book/one.md").write_text(page("One", "import spectral_lens.devices"))
-    assert "one: stale in paper (the code cells changed)" in call("check").stdout
-    call("run", "one", "--profile", "paper")  # the toy record notes no modules, so it is older than `devices`
+    (root / "book/one.md").write_text(page("One", "x = 1"))
+    assert "one: stale (the code cells changed) in paper" in call("check").stdout
+    runs.older = True
+    call("run", "one", "--profile", "paper")
     result = call("check")
     assert result.exit_code == 0
-    assert "one: older than the code of spectral_lens.devices" in result.stdout
+    assert "one: older (changed: devices.gone; the quick reference is missing)" in result.stdout
+    assert "3 records of the profile paper: 1 older, 2 current." in result.stdout
     runs.clear()
     call("run", "--older", "--profile", "paper")
     assert [name for name, *_ in runs] == ["one"]

@@ -102,8 +102,10 @@ def differing(of: Book | None = None) -> dict[str, str]:
 
 
 def _counts(output: dict[str, Any]) -> bool:
-    """Whether a page needs the output even where nbval does not look: a picture or a claim."""
-    return any(kind.startswith("image/") for kind in output.get("data", ())) or _claim(output) is not None
+    """Whether a page needs the output even where nbval does not look: a picture, a drawing or a claim."""
+    data = output.get("data", {})
+    drawn = any(kind.startswith("image/") for kind in data) or "<svg" in data.get("text/html", "")
+    return drawn or _claim(output) is not None
 
 
 def _claim(output: dict[str, Any]) -> dict[str, Any] | None:
