@@ -73,16 +73,13 @@ def test_default_is_cores_over_threads(monkeypatch):
 def test_longest_first_and_unknown_before_all():
     assert jobs.order("abcd", {"a": 3.0, "b": 7.0, "c": 5.0}, {}) == ["d", "b", "c", "a"]
     assert jobs.order("abc", {}, {}) == ["a", "b", "c"]
-    assert jobs.order("abc", {}, {"a": 1.0, "b": 9.0, "c": 3.0}) == ["b", "c", "a"]  # the other profile's order
-    # b took 10 times as long as here, so c takes 4 here: between a and b
-    assert jobs.order("abc", {"a": 2.0, "b": 7.0}, {"b": 70.0, "c": 40.0}) == ["b", "c", "a"]
+    assert jobs.order("abcd", {}, {"a": 1.0, "b": 9.0, "c": 3.0}) == ["d", "b", "c", "a"]
+    assert jobs.order("abcd", {"a": 2.0, "b": 7.0}, {"b": 70.0, "c": 1.0, "d": 4.0}) == ["d", "c", "b", "a"]
 
 
-def test_guesses_go_by_the_ratio_of_what_both_profiles_know():
-    assert jobs.guesses({"a": 2.0, "b": 4.0}, {"a": 10.0, "b": 20.0, "c": 35.0}) == {"a": 2.0, "b": 4.0, "c": 7.0}
-    assert jobs.guesses({"a": 2.0}, {"c": 35.0}) == {"a": 2.0}
-    assert jobs.guesses({}, {"c": 35.0}) == {}
-    assert jobs.guesses({"a": 2.0}, {"a": 0.0, "c": 35.0}) == {"a": 2.0}
+def test_typical_seconds():
+    assert jobs.typical([]) is None
+    assert jobs.typical([1.0, 2.0, 6.0]) == 3
 
 
 def test_time_left():

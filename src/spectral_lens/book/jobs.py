@@ -74,19 +74,22 @@ def last(of: Chapter, profile: str) -> Cost:
     return Cost()
 
 
-def guesses(own: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
-    """Seconds in this profile: its `own`, else those of the `other` one by the ratio of the chapters known in both."""
-    both = [name for name in own if other.get(name, 0) > 0]
-    if not both:
-        return dict(own)
-    ratio = sum(own[name] for name in both) / sum(other[name] for name in both)
-    return {name: ratio * seconds for name, seconds in other.items()} | dict(own)
-
-
 def order(names: Iterable[str], own: Mapping[str, float], other: Mapping[str, float]) -> list[str]:
-    """Longest first, so that no long one is left alone at the end; unknown ones count as longest."""
-    known = guesses(own, other) or other
-    return sorted(names, key=lambda name: -known.get(name, inf))
+    """Longest first by the seconds in this profile (`own`), so that no long one is left alone at the end.
+
+    Those that have none count as longest, among themselves by the `other` profile's; then unknown ones come first.
+    """
+    return sorted(names, key=lambda name: (name in own, -own.get(name, other.get(name, inf))))
+
+
+def typical(own: Iterable[float]) -> float | None:
+    """Seconds to expect of a chapter that this profile has not timed: the mean of those that it has.
+
+    Not the other profile's seconds, scaled: in a first run of the quick book, ordered by the paper's seconds, that
+    foretold a fifth of what was left, the mean 0.8 to 1.3 times as much from the third to the sixteenth of 27 chapters.
+    """
+    known = list(own)
+    return sum(known) / len(known) if known else None
 
 
 def time_left(
@@ -185,11 +188,10 @@ class _Queue:
             self.own[plan.chapter.name] = seconds
 
     def left(self) -> float | None:
-        """Estimated seconds until all have ended; a chapter that nobody timed counts as the longest known one."""
-        known, now = guesses(self.own, self.other), time.monotonic()
-        longest = max(known.values(), default=None)
-        running = [(now - since, known.get(name, longest)) for name, since in self.running.items()]
-        return time_left(running, [known.get(p.chapter.name, longest) for p in self.waiting], jobs=self.jobs)
+        """Estimated seconds until all have ended."""
+        now, mean = time.monotonic(), typical(self.own.values())
+        running = [(now - since, self.own.get(name, mean)) for name, since in self.running.items()]
+        return time_left(running, [self.own.get(p.chapter.name, mean) for p in self.waiting], jobs=self.jobs)
 
 
 def _alone(queue: _Queue, report: Report) -> list[str]:
