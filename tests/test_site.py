@@ -1,7 +1,10 @@
 """The site: pages with the records' outputs, nothing from elsewhere, no dead link, a text for every image."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,7 +15,7 @@ import yaml
 
 import toy_book
 from spectral_lens import claims
-from spectral_lens.book import chapters, pages, records, scorecard
+from spectral_lens.book import chapters, executed, pages, records, scorecard
 
 ADDRESS = "https://github.com/someone/spectral-lens"
 
@@ -241,3 +244,76 @@ def test_every_measured_claim_is_shown_and_those_of_any_scale_are_judged(built: 
 
 def _record(name: str) -> object:
     return records.read(records.path(chapters.chapter(name), records.REFERENCE))
+
+
+# --- from text to site, and from data to card ---
+
+DRAWN = """\
+import matplotlib.pyplot as plt
+from spectral_lens import claims
+figure, axes = plt.subplots()
+_ = axes.plot([0, samples])"""
+
+
+@pytest.mark.site
+def test_one_command_runs_the_chapters_and_builds_their_site(tmp_path: Path) -> None:
+    """`make book` on a small book: kernels, records and builder are the real ones."""
+    book = toy_book.make(tmp_path, toy_book.TOY.replace("draw(samples)", DRAWN))
+    command = [
+        sys.executable,
+        "-m",
+        "spectral_lens.book.cli",
+        "build",
+        "--strict",
+        "--jobs",
+        "2",
+        "--root",
+        str(tmp_path),
+    ]
+    first = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert first.returncode == 0, first.stdout + first.stderr
+    index = tmp_path / "build" / "site" / "quick" / "_build" / "html" / "index.html"
+    page = (index.parent / "book" / "toy" / "lens.html").read_text(encoding="utf-8")
+    assert page.count('class="claim claim-') == 2
+    assert "How this page was computed" in page
+    assert wordless(index.parent) == []
+    made = records.provenance(records.read(records.path(chapters.chapter("toy/lens", book), "quick")))
+    assert made["cpu_seconds"] > 0
+    assert made["peak_memory"] > 1e7
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert again.stdout.splitlines() == ["Nothing has changed.", f"The site: {index}"]
+
+
+def test_a_changed_criterion_turns_card_and_scorecard_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is run: the record stays as it is."""
+    book = toy_book.make(tmp_path)
+    path = toy_book.record(book, "paper")
+    before, id = path.read_bytes(), "chicchi.independent.distance"
+
+    def shown() -> tuple[str, str]:
+        cell = records.read(path).cells[-1]
+        (output,) = executed._outputs(cell, "toy/lens", 1)
+        (row,) = (row for row in scorecard.rows("paper", book) if row.id == id)
+        (verdict,) = re.findall(r"<th>verdict</th><td>([^<]*)", output.data["text/html"])
+        return verdict, row.verdict
+
+    assert shown() == ("reproduced", "reproduced")
+    stamp = executed._stamp(chapters.chapter("toy/lens", book), "paper")
+    strict = dict(claims.load()) | {id: replace(claims.load()[id], accept=(0.99, None))}
+    monkeypatch.setattr(claims, "load", lambda: strict)
+    assert shown() == ("not reproduced", "not reproduced")
+    assert executed._stamp(chapters.chapter("toy/lens", book), "paper") != stamp, "the page is read again"
+    assert path.read_bytes() == before
+
+
+def test_pages_say_how_their_record_stands() -> None:
+    about = {"chapter": "a/b", "date": "2026-05-04T10:20:30+00:00"}
+    assert pages.top(about, "paper", records.Status("current")) == []
+    (grey,) = pages.top(about, "paper", records.Status("verified", changed=("training.fit",)))
+    assert "lens-verified" in grey
+    assert "`training.fit` changed; the quick run" in grey
+    (orange,) = pages.top(
+        about, "paper", records.Status("older", "the quick run prints other numbers", ("training.fit",))
+    )
+    assert "warning lens-older" in orange
+    assert "`training.fit` changed (the quick run prints other numbers)" in orange

@@ -41,9 +41,9 @@ def of_cells(sources: Iterable[str]) -> str:
 
 
 def index(package: Path) -> "Index":
-    """All definitions of the package in that folder, as its files are now."""
-    files = tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in sorted(package.rglob("*.py")))
-    return _index(package, files)
+    """All definitions of the package in that folder, as its files are now (but what is `AFTER` a run)."""
+    paths = (path for path in sorted(package.rglob("*.py")) if path.relative_to(package).parts[0] not in AFTER)
+    return _index(package, tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in paths))
 
 
 @dataclass(frozen=True)
@@ -366,6 +366,7 @@ def _chain(node: ast.AST) -> tuple[str, ...] | None:
     return None
 
 
+@lru_cache(maxsize=4096)
 def _cell(source: str) -> str:
     try:
         tree = ast.parse(without_magics(source))
