@@ -9,6 +9,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+from spectral_lens import files
 from spectral_lens.book import records
 from spectral_lens.book.chapters import Book, BookError
 
@@ -31,8 +32,8 @@ def stamp(of: Book, profile: str, strict: bool = False) -> str:
     """Hash of all that the site is made from: pages, settings, the profile's records, the package, the builder."""
     digest = hashlib.sha256(json.dumps([profile, strict, metadata.version("jupyter-book"), sys.version]).encode())
     parts = [of.root / part for part in _PARTS] + [records.folder(of, profile), of.package]
-    files = {file for part in parts for file in (part.rglob("*") if part.is_dir() else [part])}
-    for file in sorted(files):
+    found = {file for part in parts for file in (part.rglob("*") if part.is_dir() else [part])}
+    for file in sorted(found):
         if file.is_file() and "__pycache__" not in file.parts and ".ipynb_checkpoints" not in file.parts:
             digest.update(f"\0{file}\0".encode())
             digest.update(hashlib.sha256(file.read_bytes()).digest())
@@ -64,5 +65,6 @@ def build(of: Book, profile: str, strict: bool = False) -> Path:
     environ = os.environ | {"SPECTRAL_LENS_PROFILE": profile}
     if subprocess.run(command, cwd=of.root, env=environ, check=False).returncode:
         raise BookError("The site was not built: the messages above say why.")
-    (folder / "stamp").write_text(made_from, encoding="utf-8")
+    with files.replacing(folder / "stamp") as aside:
+        aside.write_text(made_from, encoding="utf-8")
     return index(of, profile)
