@@ -317,3 +317,5 @@ def test_pages_say_how_their_record_stands() -> None:
     )
     assert "warning lens-older" in orange
     assert "`training.fit` changed (the quick run prints other numbers)" in orange
+    (orange,) = pages.top(about, "paper", records.Status("older", "", tuple("abcdefgh")))
+    assert "`f` and 2 more changed" in orange

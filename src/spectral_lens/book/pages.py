@@ -6,6 +6,7 @@ from typing import Any
 
 from spectral_lens.book.records import Status
 
+_NAMED = 6  # of the functions that changed; `spectral-lens check` has them all
 QUICK = (
     "Quick profile: small data that comes with the package. Claims are shown; only those that hold at any scale are "
     "judged. "
@@ -21,7 +22,8 @@ def anchor(claim: str) -> str:
 def top(about: Mapping[str, Any], profile: str, status: Status) -> list[str]:
     """The lines under the title: the quick profile's limits, and what has changed since the run."""
     notes = [] if profile == "paper" else [f":::{{container}} lens-profile\n{QUICK}\n:::"]
-    names = ", ".join(f"`{name}`" for name in status.changed)
+    names = ", ".join(f"`{name}`" for name in status.changed[:_NAMED])
+    names += f" and {len(status.changed) - _NAMED} more" if len(status.changed) > _NAMED else ""
     if status.state == "verified":
         notes.append(
             ":::{container} lens-verified\n"

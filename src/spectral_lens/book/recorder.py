@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from inspect import CO_OPTIMIZED
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
@@ -54,7 +55,8 @@ class Recorder:
         tool = next(number for number in (3, 4, 2) if watch.get_tool(number) is None)
 
         def started(code: CodeType, offset: int) -> Any:
-            if code.co_filename.startswith(inside):
+            # The bodies of modules and classes run on import, used or not: only functions have fast locals.
+            if code.co_flags & CO_OPTIMIZED and code.co_filename.startswith(inside):
                 seen.add((code.co_filename, code.co_qualname))
             return watch.DISABLE
 

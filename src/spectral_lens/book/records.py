@@ -46,7 +46,7 @@ class Status:
         return self.state in ("current", "verified", "older")
 
     def __str__(self) -> str:
-        changed = ", ".join(self.changed[:4]) + (f" and {len(self.changed) - 4} more" if len(self.changed) > 4 else "")
+        changed = ", ".join(self.changed)
         why = "; ".join(part for part in (f"changed: {changed}" if changed else "", self.reason) if part)
         return f"{self.state} ({why})" if why else self.state
 
