@@ -25,6 +25,7 @@ def toy(tmp_path):
 def record(of, profile="quick", ran=None, **changes):
     """A record of the chapter as it is now, written without a run; one in which the functions `ran` ran."""
     made = nbformat.from_dict(of.notebook)
+    made.cells[-2].outputs = [nbformat.v4.new_output("stream", text="0.25\n")]
     cells = [cell.source for cell in made.cells if cell.cell_type == "code"]
     made.metadata[records.META] = {
         "chapter": of.name,
@@ -431,6 +432,9 @@ def test_the_quick_run_vouches_for_what_it_executes(three):
     made.cells[-2].outputs = [nbformat.v4.new_output("stream", text="0.5\n")]
     records.write(made, records.path(one, "reference"))
     assert records.status(one, "paper").reason == "the quick run prints other numbers"
+    made.cells[-2].outputs = []
+    records.write(made, records.path(one, "reference"))
+    assert records.status(one, "paper").reason == "the quick run prints no numbers"
 
 
 def test_without_a_current_reference_a_record_cannot_be_verified(three):

@@ -39,7 +39,10 @@ def objection(
     """
     if then is None:
         return "the record was made without a current quick reference beside it"
-    if _hash(numbers(reference)) != then["numbers"]:
+    printed = numbers(reference)
+    if not printed:
+        return "the quick run prints no numbers"
+    if _hash(printed) != then["numbers"]:
         return "the quick run prints other numbers"
     quick, unseen = set(_names(reference.metadata["spectral_lens"]["ran"])), then["unseen"]
     missing = [name for name in changed if name not in quick and (name in present or name in unseen)]
