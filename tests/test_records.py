@@ -25,7 +25,8 @@ def toy(tmp_path):
 def record(of, profile="quick", ran=None, **changes):
     """A record of the chapter as it is now, written without a run; one in which the functions `ran` ran."""
     made = nbformat.from_dict(of.notebook)
-    made.cells[-2].outputs = [nbformat.v4.new_output("stream", text="0.25\n")]
+    [*_, last] = [cell for cell in made.cells if cell.cell_type == "code"]
+    last.outputs = [nbformat.v4.new_output("stream", text="0.25\n")]
     cells = [cell.source for cell in made.cells if cell.cell_type == "code"]
     made.metadata[records.META] = {
         "chapter": of.name,
