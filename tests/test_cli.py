@@ -177,18 +177,19 @@ def test_params_say_what_they_are(call, root):
 def test_check(call, runs, root):
     result = call("check")
     assert result.exit_code == 1
-    assert "one: missing (no record yet) in paper" in result.stdout
+    assert "one: missing (no record yet)" in result.stdout
     assert "3 records of the profile paper: 3 missing." in result.stdout
     call("run", "--all", "--profile", "paper")
     assert call("check").exit_code == 0
     (root / "book/one.md").write_text(page("One", "x = 1"))
-    assert "one: stale (the code cells changed) in paper" in call("check").stdout
+    assert "one: stale (the code cells changed)" in call("check").stdout
     runs.older = True
     call("run", "one", "--profile", "paper")
     result = call("check")
     assert result.exit_code == 0
     assert "one: older (changed: devices.gone; the quick reference is missing)" in result.stdout
     assert "3 records of the profile paper: 1 older, 2 current." in result.stdout
+    assert call("check", "--strict").exit_code == 1
     runs.clear()
     call("run", "--older", "--profile", "paper")
     assert [name for name, *_ in runs] == ["one"]

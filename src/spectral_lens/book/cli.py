@@ -133,17 +133,19 @@ def run(
 
 @app.command()
 @_guarded
-def check(profile: Profile = "paper", root: Root = None) -> None:
+def check(
+    profile: Profile = "paper",
+    strict: Annotated[bool, typer.Option("--strict", help="Older records fail too, as before a release.")] = False,
+    root: Root = None,
+) -> None:
     """Compare the records with the chapters: exit status 1 where one is stale or missing."""
     from spectral_lens.book import records
 
     found, bad, counted = runnable(book(root)), 0, Counter[str]()
     for name, one in found.items():
         state = records.status(one, profile)
-        if not state.usable:
-            bad += 1
-            typer.echo(f"{name}: {state} in {profile}")
-        elif state.changed:
+        bad += not state.usable or (strict and state.state == "older")
+        if state.state != "current":
             typer.echo(f"{name}: {state}")
         counted[state.state] += 1
     counts = ", ".join(f"{count} {state}" for state, count in counted.items())
