@@ -9,8 +9,8 @@ import ast
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -174,18 +174,17 @@ class Index:
         return found
 
     def _print(self, module: "_Module", name: str) -> str:
-        def spell(scope: "_Scope", chain: tuple[str, ...]) -> tuple[str, ...]:
+        def spell(node: ast.AST, chain: tuple[str, ...]) -> tuple[str, ...]:
             """A dotted name without the package's modules in front."""
-            if len(chain) == 1:
+            if len(chain) == 1 or chain[0] not in module.imported:
                 return chain
-            found = self.resolve(scope, chain)
+            found = self.resolve(_Scope.of(node, module), chain)
             return chain[found[2] - 1 :] if found is not None and found[1] is not None else chain
 
         parts = []
         for node in module.nodes(name):
-            scope = _Scope.of(node, module)
             skeleton = isinstance(node, ast.ClassDef)
-            parts.append(_canonical(node, lambda chain, scope=scope: spell(scope, chain), skeleton=skeleton))
+            parts.append(_canonical(node, partial(spell, node), skeleton=skeleton))
         return _digest("\0".join(parts), _LENGTH)
 
     def _stands(self, module: str, name: str, print_: str) -> bool:
@@ -202,7 +201,8 @@ class _Module:
     name: str  # below the package, "" for the package itself
     around: str  # the package that it stands in, where relative imports begin
     nodes_of: Mapping[str, tuple[ast.AST, ...]]
-    imports: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
+    imports: Mapping[str, tuple[str, str | None]]  # by those outside functions
+    imported: frozenset[str]  # the names that any import from the package binds, inside functions too
 
     @property
     def names(self) -> Iterable[str]:
@@ -243,7 +243,8 @@ def _module(package: Path, path: Path, _changed: int) -> _Module:
     nodes: dict[str, list[ast.AST]] = {}
     _define(tree.body, "", nodes)
     around = inside if path.name == "__init__.py" else inside.rpartition(".")[0]
-    return _Module(inside, around, {k: tuple(v) for k, v in nodes.items()}, _imports(tree, around, top=True))
+    imported = frozenset(_imports(tree, around))
+    return _Module(inside, around, {k: tuple(v) for k, v in nodes.items()}, _imports(tree, around, top=True), imported)
 
 
 def _define(body: Iterable[ast.stmt], prefix: str, nodes: dict[str, list[ast.AST]]) -> None:
