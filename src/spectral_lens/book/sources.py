@@ -22,7 +22,7 @@ def module_hashes(notebook: nbformat.NotebookNode, package: Path) -> dict[str, s
     blank lines and the version number are left out; a module without any other code is not listed.
     """
     cells = [without_magics(c.source) for c in notebook.cells if c.cell_type == "code"]
-    waiting = [module for cell in cells for module in _imported(cell, "", package)]
+    waiting = [module for cell in cells for module in _imported(ast.parse(cell), "", package)]
     found: dict[str, str] = {}
     seen: set[str] = set()
     while waiting:
@@ -45,13 +45,14 @@ def module_hashes(notebook: nbformat.NotebookNode, package: Path) -> dict[str, s
 def _module(path: Path, _changed: int, inside: str, package: Path) -> tuple[str, list[str]]:
     """The hash of a module's code ("" without any) and the package modules that it imports."""
     text = path.read_text(encoding="utf-8")
-    code = bare(text)
-    return hashlib.sha256(code.encode()).hexdigest() if code else "", _imported(text, inside, package)
-
-
-def bare(text: str) -> str:
-    """The source text without docstrings, comments, blank lines and `__version__`; the same under every Python."""
     tree = ast.parse(text)
+    code = bare(text, tree)
+    return hashlib.sha256(code.encode()).hexdigest() if code else "", _imported(tree, inside, package)
+
+
+def bare(text: str, tree: ast.Module | None = None) -> str:
+    """The source text without docstrings, comments, blank lines and `__version__`; the same under every Python."""
+    tree = tree or ast.parse(text)
     lines = list(io.StringIO(text))  # only at line feeds, as ast counts
     cut: list[tuple[int, int, int, int]] = []  # from line, column to line, column; lines from 1, columns in characters
     kept: set[int] = set()  # lines that end inside a string, where white space is data
@@ -102,10 +103,10 @@ def _file(module: str, package: Path) -> Path | None:
     return None
 
 
-def _imported(text: str, inside: str, package: Path) -> list[str]:
-    """The package modules that `text` imports, with the packages around them; `inside` is the package it stands in."""
+def _imported(tree: ast.Module, inside: str, package: Path) -> list[str]:
+    """The package modules that `tree` imports, with the packages around them; `inside` is the package it stands in."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
