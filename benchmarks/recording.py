@@ -12,19 +12,17 @@ import os
 import subprocess
 import sys
 
-from spectral_lens.book import fingerprints
+from spectral_lens.book import syntax
 from spectral_lens.book.chapters import chapter
 from timing import best_of
 
 RUN = """
 import json, sys, time, warnings
 import matplotlib
-from spectral_lens.book.fingerprints import AFTER, PACKAGE
-from spectral_lens.book.recorder import Recorder
-from spectral_lens.book.witness import _FOLDER
+from spectral_lens.book.witness import package_recorder
 warnings.simplefilter("ignore")
 matplotlib.use("agg")
-recorder = Recorder(PACKAGE, _FOLDER, skip=AFTER)
+recorder = package_recorder()
 if sys.argv[1] == "with":
     recorder.start()
 names = {"__name__": "__main__"}
@@ -57,7 +55,7 @@ def main() -> None:
     ask.add_argument("--repeats", type=int, default=3)
     given = ask.parse_args()
     code = (c.source for c in chapter(given.chapter).notebook.cells if c.cell_type == "code")
-    cells = [fingerprints.without_magics(source) for source in code]
+    cells = [syntax.without_magics(source) for source in code]
     noted = {how: measured(cells, how)[1] for how in ("without", "with")}  # also fills the caches
     assert noted["without"] == 0 < noted["with"], noted
     best = best_of(given.repeats, {how: lambda how=how: measured(cells, how)[0] for how in noted})

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from spectral_lens.book import chapters, jobs, records, runner, site
+from spectral_lens.book import chapters, records, runner, schedule, site
 from spectral_lens.book.cli import app
 from spectral_lens.book.runner import ChapterFailed
 from spectral_lens.claims import Measured
@@ -63,7 +63,7 @@ def runs(monkeypatch):
         return plan.target
 
     monkeypatch.setattr(runner, "run", run)
-    monkeypatch.setattr(jobs, "default", lambda threads: 1)  # one at a time runs in this very process
+    monkeypatch.setattr(schedule, "default", lambda threads: 1)  # one at a time runs in this very process
     return noted
 
 
@@ -74,12 +74,12 @@ def test_run_and_list(call, runs):
     assert "build/records/quick/one.ipynb" in result.output
     lines = call("list").stdout.splitlines()
     assert lines[0].split() == ["chapter", "title", "quick", "paper"]
-    assert "current, 2025-01-02, 2 s, 2 reproduced, 1 quick only" in lines[1]
+    assert "current, 2025-01-02, 1.5 s, 2 reproduced, 1 quick only" in lines[1]
     assert lines[1].startswith("one ")
     assert lines[1].endswith("missing")
     assert lines[2].split() == ["part/two", "Two", "missing", "missing"]
     call("run", "one", "--profile", "paper")
-    assert "current, 2025-01-02, 25 min, 1.3 GB, 3 reproduced" in call("list").stdout.splitlines()[1]
+    assert "current, 2025-01-02, 25 min 00 s, 1.3 GB, 3 reproduced" in call("list").stdout.splitlines()[1]
 
 
 def test_several_go_on_after_a_failure(call, runs):

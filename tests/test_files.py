@@ -64,6 +64,10 @@ def test_check_finds_what_is_in_the_way(tmp_path, monkeypatch):
         files.check_writable(tmp_path / "file" / "sub" / "c.txt")
     with pytest.raises(OSError, match="is a folder"):
         files.check_writable(tmp_path / "folder")
-    monkeypatch.setattr(files.Path, "write_bytes", lambda *_: (_ for _ in ()).throw(PermissionError("read-only")))
+
+    def refuse(*_, **__):
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", refuse)
     with pytest.raises(PermissionError):
         files.check_writable(tmp_path / "c.txt")

@@ -129,6 +129,31 @@ def test_moving_and_renaming_modules_change_nothing(before, tmp_path):
     assert fingerprints.Index.dotted(("rooms.moved", "user")) == "rooms.moved.user"
 
 
+CHOSEN = """\
+try:
+    import fast
+except ImportError:
+    def slow(x):
+        def inner():
+            return 1
+        return inner
+    class Slow:
+        def run(self):
+            return 2
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("return inner", "return inner()"), ("except ImportError", "except Exception")]
+)
+def test_what_a_block_defines_counts_with_its_conditions(tmp_path, old, new):
+    then = package(tmp_path / "p", CHOSEN).snapshot({"base": ["slow", "slow.<locals>.inner"]})
+    assert set(then["base"]) == {"slow"}
+    assert "Slow.run" in fingerprints.index(tmp_path / "p").places
+    assert "inner" not in fingerprints.index(tmp_path / "p").places
+    assert package(tmp_path / "p", CHOSEN.replace(old, new)).changed(then) == (("base", "slow"),)
+
+
 def test_a_duplicate_elsewhere_does_not_hide_a_change(tmp_path):
     text = "SHARE = 0.5\n\n\ndef one():\n    return SHARE\n"
     folder = tmp_path / "p"

@@ -610,7 +610,7 @@ def test_printed_numbers():
     def stream(text):
         return nbformat.v4.new_output("stream", text=text)
 
-    figure = nbformat.v4.new_output("display_data", {"text/plain": "<Figure size 1x2 with 3 Axes>", "image/png": "4"})
+    figure = nbformat.v4.new_output("display_data", {"text/plain": "<Figure> at 0x7f12", "image/png": "4"})
     claim = nbformat.v4.new_output("display_data", {"text/plain": "chicchi.a2: 0.5 +- .1 (3 runs)", "text/html": "7"})
     cells = [
         cell(stream("layer1: 1.5e-3, -2 nan\n"), figure),

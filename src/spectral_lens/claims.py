@@ -23,7 +23,7 @@ from spectral_lens.resources import resource
 
 Verdict = Literal["reproduced", "not reproduced", "quick only", "no criterion"]
 _FIELDS = {"id", "where", "claim", "measure", "printed", "accept"}
-_TINY = 1e-6  # numbers up to here answer "is it zero?": rounding errors, which differ from machine to machine
+TINY = 1e-6  # numbers up to here answer "is it zero?": rounding errors, which differ from machine to machine
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Measured:
     @property
     def here(self) -> str:
         """The measured number as text, three significant digits; a rounding error only as being one."""
-        return self._text(f"below {_TINY:.0e}" if abs(self.value) < _TINY else None)
+        return self._text(f"below {TINY:.0e}" if abs(self.value) < TINY else None)
 
     def against(self, claim: Claim) -> str:
         """The same beside its criterion: of a rounding error that it meets, only that it does."""
@@ -193,4 +193,4 @@ def _is_number(value: Any) -> bool:
 
 
 def _rounding(accept: tuple[float | None, float | None] | None) -> bool:
-    return accept is not None and accept[0] is None and accept[1] is not None and 0 <= accept[1] <= _TINY
+    return accept is not None and accept[0] is None and accept[1] is not None and 0 <= accept[1] <= TINY

@@ -4,6 +4,7 @@ import contextlib
 import os
 import platform
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,10 +36,5 @@ def check_writable(path: Path) -> None:
     there = next(folder for folder in path.parents if folder.exists())
     if not there.is_dir():
         raise NotADirectoryError(f"{there} is not a folder")
-    with contextlib.suppress(_Tried), replacing(there / path.name) as aside:
-        aside.write_bytes(b"\n")
-        raise _Tried
-
-
-class _Tried(Exception):
-    pass
+    with tempfile.TemporaryFile(dir=there) as file:
+        file.write(b"\n")

@@ -222,11 +222,11 @@ def references(
 
 def _run(of: Book, names: Iterable[str], profile: str, overrides: dict[str, Any], number: int | None) -> None:
     """Run, `number` at a time. Exits with 1 after failures, 130 after Ctrl-C, 143 after SIGTERM."""
-    from spectral_lens.book import jobs, progress, runner
+    from spectral_lens.book import jobs, progress, runner, schedule
 
     if number is not None and number < 1:
         raise BookError(f"--jobs takes a number from 1 up, not {number}.")
-    number = number or jobs.default(settings(profile, of)["threads"])
+    number = number or schedule.default(settings(profile, of)["threads"])
     plans = [runner.plan(chapter(name, of), profile, overrides) for name in names]
     try:
         with progress.display(len(plans), live=min(number, len(plans)) > 1) as report:
@@ -247,8 +247,8 @@ def _outdated(of: Book, profile: str, older: bool = False) -> list[str]:
 
 
 def _cost(made: dict[str, Any]) -> str:
-    """How long a run took and, where the record knows, what memory at its peak: "12 min, 1.3 GB"."""
-    from spectral_lens.book.progress import duration
+    """How long a run took and, where the record knows, what memory at its peak: "12 min 05 s, 1.3 GB"."""
+    from spectral_lens.book.pages import duration
 
     peak = made.get("peak_memory")
     return duration(made["duration"]) + (f", {peak / 1e9:.1f} GB" if peak else "")

@@ -108,7 +108,7 @@ def _outputs(cell: NotebookNode, page: str, line: int) -> list[NotebookNode]:
             kept.append(output)
         elif "data" in output:
             data = {mime: output.data[mime] for mime in SHOWN if mime in output.data}
-            if (claim := _claim(output)) is not None:
+            if (claim := records.noted(output, "claim")) is not None:
                 data["text/html"] = _card(claim, page, line)
             if data:
                 kept.append(NotebookNode({**output, "data": NotebookNode(data), "metadata": NotebookNode()}))
@@ -127,11 +127,7 @@ def _card(claim: dict[str, Any], page: str, line: int) -> str:
 
 
 def _claims(cell: NotebookNode) -> Iterator[str]:
-    yield from (claim["id"] for claim in map(_claim, cell.outputs) if claim is not None)
-
-
-def _claim(output: NotebookNode) -> dict[str, Any] | None:
-    return output.get("metadata", {}).get(records.META, {}).get("claim")
+    yield from (claim["id"] for output in cell.outputs if (claim := records.noted(output, "claim")) is not None)
 
 
 def _check_figure(cell: NotebookNode, page: str, line: int) -> None:

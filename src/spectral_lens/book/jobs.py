@@ -1,6 +1,5 @@
-"""Runs chapters side by side: what starts when (pure functions), and the processes that do it."""
+"""Runs chapters side by side, a process each."""
 
-import heapq
 import multiprocessing
 import os
 import signal
@@ -9,9 +8,8 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -19,11 +17,10 @@ from typing import Protocol, runtime_checkable
 
 import psutil
 
-from spectral_lens.book import records, runner
-from spectral_lens.book.chapters import PROFILES, BookError, Chapter
+from spectral_lens.book import runner, schedule
+from spectral_lens.book.chapters import PROFILES, BookError
 from spectral_lens.book.runner import ChapterFailed, Plan
 
-_UNKNOWN = 1 / 8  # of the memory: a chapter that nobody has measured. Eight fit, or a kernel with torch into some GB
 _GRACE = 10.0  # seconds that a process has to end its kernel after SIGTERM
 _TICK = 1.0  # seconds between two looks at the clock
 _SAID = 6  # last lines of what a process that died wrote
@@ -47,79 +44,6 @@ class Report(Protocol):
     def ended(self, plan: Plan, *, error: str | None) -> None: ...
 
     def tick(self, *, left: float | None) -> None: ...
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a chapter took, as far as it is known."""
-
-    seconds: float | None = None
-    memory: int | None = None  # bytes, at the peak
-
-
-def default(threads: int | None) -> int:
-    """How many chapters of `threads` threads the usable cores carry; one where each takes them all (None)."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 1 if threads is None else max(1, usable // threads)
-
-
-def last(of: Chapter, profile: str) -> Cost:
-    """What the chapter's record says that its run took; of a quick run, else what the committed reference says."""
-    for kept in (profile, records.REFERENCE) if profile == "quick" else (profile,):
-        try:
-            made = records.provenance(records.read(records.path(of, kept)))
-        except (FileNotFoundError, BookError):
-            continue
-        return Cost(made.get("duration"), made.get("peak_memory"))
-    return Cost()
-
-
-def order(names: Iterable[str], own: Mapping[str, float], other: Mapping[str, float]) -> list[str]:
-    """Longest first by the seconds in this profile (`own`), so that no long one is left alone at the end.
-
-    Those that have none come before them, by the `other` profile's seconds; those that have neither come first.
-    """
-    return sorted(names, key=lambda name: (name in own, -own.get(name, other.get(name, inf))))
-
-
-def typical(own: Iterable[float]) -> float | None:
-    """Seconds to expect of a chapter that this profile has not timed: the mean of those that it has.
-
-    Not the other profile's seconds, scaled: in a first run of the quick book, ordered by the paper's seconds, that
-    foretold a fifth of what was left; the mean half of it after two of 27 chapters, 1.3 times it after eight, 2.3 after
-    twenty.
-    """
-    known = list(own)
-    return sum(known) / len(known) if known else None
-
-
-def time_left(
-    running: Sequence[tuple[float, float | None]], waiting: Sequence[float | None], *, jobs: int
-) -> float | None:
-    """Seconds until the last one ends: each starts, in this order, where the first of `jobs` places gets free.
-
-    running: seconds so far, and in all.  waiting: seconds in all.  None where one of them is unknown.
-    """
-    if any(seconds is None for seconds in waiting) or any(total is None for _, total in running):
-        return None
-    places = [max(0.0, (total or 0.0) - elapsed) for elapsed, total in running]
-    places += [0.0] * (jobs - len(places))
-    heapq.heapify(places)
-    for seconds in waiting:
-        heapq.heappush(places, heapq.heappop(places) + (seconds or 0.0))
-    return max(places, default=0.0)
-
-
-def fitting(waiting: Sequence[int | None], running: Sequence[int | None], *, memory: int) -> int | None:
-    """Position of the first waiting one whose peak fits into `memory` bytes beside the running ones'; None: wait.
-
-    An unknown peak counts as a fixed share of the memory. One alone may always start.
-    """
-    if not running:
-        return 0 if waiting else None
-    share = int(_UNKNOWN * memory)
-    free = memory - sum(share if peak is None else peak for peak in running)
-    return next((k for k, peak in enumerate(waiting) if (share if peak is None else peak) <= free), None)
 
 
 def run(plans: Sequence[Plan], *, jobs: int, report: Report, memory: int | None = None) -> list[str]:
@@ -157,16 +81,16 @@ class _Queue:
         self.other: dict[str, float] = {}
         self.peaks: dict[str, int | None] = {}
         for plan in plans:
-            name, cost = plan.chapter.name, last(plan.chapter, plan.base)
+            name, cost = plan.chapter.name, schedule.last(plan.chapter, plan.base)
             self.peaks[name] = cost.memory
-            elsewhere = [last(plan.chapter, each).seconds for each in PROFILES if each != plan.base]
+            elsewhere = [schedule.last(plan.chapter, each).seconds for each in PROFILES if each != plan.base]
             if cost.seconds is not None:
                 self.own[name] = cost.seconds
             if elsewhere[0] is not None:
                 self.other[name] = elsewhere[0]
         by_name = {plan.chapter.name: plan for plan in plans}
         # One at a time ends at the same time in any order: the caller's then.
-        names = order(by_name, self.own, self.other) if jobs > 1 else list(by_name)
+        names = schedule.order(by_name, self.own, self.other) if jobs > 1 else list(by_name)
         self.waiting = [by_name[name] for name in names]
         self.running: dict[str, float] = {}  # since when
 
@@ -175,7 +99,7 @@ class _Queue:
         if len(self.running) >= self.jobs:
             return None
         waiting = [self.peaks[plan.chapter.name] for plan in self.waiting]
-        position = fitting(waiting, [self.peaks[name] for name in self.running], memory=self.memory)
+        position = schedule.fitting(waiting, [self.peaks[name] for name in self.running], memory=self.memory)
         if position is None:
             return None
         plan = self.waiting.pop(position)
@@ -190,9 +114,9 @@ class _Queue:
 
     def left(self) -> float | None:
         """Estimated seconds until all have ended."""
-        now, mean = time.monotonic(), typical(self.own.values())
+        now, mean = time.monotonic(), schedule.typical(self.own.values())
         running = [(now - since, self.own.get(name, mean)) for name, since in self.running.items()]
-        return time_left(running, [self.own.get(p.chapter.name, mean) for p in self.waiting], jobs=self.jobs)
+        return schedule.time_left(running, [self.own.get(p.chapter.name, mean) for p in self.waiting], jobs=self.jobs)
 
 
 def _alone(queue: _Queue, report: Report) -> list[str]:

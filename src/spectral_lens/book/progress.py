@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from spectral_lens.book import records
+from spectral_lens.book.pages import duration
 from spectral_lens.book.runner import Plan
 from spectral_lens.claims import Measured, load
 
@@ -81,13 +82,6 @@ def display(total: int, *, live: bool) -> Iterator[Lines]:
     # No thread of rich's own: the run looks at the clock every second anyway.
     with Progress(*columns, console=Console(), auto_refresh=False, transient=True) as progress:
         yield Live(progress, total)
-
-
-def duration(seconds: float) -> str:
-    """ "40 s", "12 min", "3.2 h"."""
-    if seconds < 59.5:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def verdicts(measured: Iterable[Measured]) -> str:

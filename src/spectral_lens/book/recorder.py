@@ -15,6 +15,8 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
+from spectral_lens.book.syntax import module_name
+
 _NOTED = "__ran__"
 
 
@@ -43,7 +45,7 @@ class Recorder:
         """The qualified names of the functions that ran, by module (its name below the package)."""
         found: dict[str, set[str]] = {}
         for place, name in self._seen.copy():
-            module = _below(place, self.folder) if place.endswith(".py") else place
+            module = module_name(Path(place), self.folder) if place.endswith(".py") else place
             if module.split(".")[0] not in self.skip:
                 found.setdefault(module, set()).add(name)
         return {module: sorted(found[module]) for module in sorted(found)}
@@ -130,9 +132,3 @@ class _Noting(ast.NodeTransformer):
         return node
 
     visit_AsyncFunctionDef = visit_FunctionDef
-
-
-def _below(file: str, folder: Path) -> str:
-    """The module's name below the package."""
-    parts = Path(file).relative_to(folder).with_suffix("").parts
-    return ".".join(parts).removesuffix("__init__").rstrip(".")

@@ -12,6 +12,7 @@ import nbformat
 from spectral_lens import files
 from spectral_lens.book import fingerprints, replay, sources
 from spectral_lens.book.chapters import Book, BookError, Chapter, parameters, resolve
+from spectral_lens.book.syntax import PACKAGE
 from spectral_lens.claims import Measured
 
 META = "spectral_lens"  # where a record's provenance and an output's claim or data stand in the metadata
@@ -142,7 +143,7 @@ def _changed_modules(of: Chapter, then: Mapping[str, str]) -> tuple[str, ...]:
     """For a record that does not say what ran: the modules that the chapter imports and that are not as they were."""
     now = sources.module_hashes(of.notebook, of.book.package)
     changed = {module for module in then.keys() | now.keys() if then.get(module) != now.get(module)}
-    return tuple(sorted(changed - {f"{fingerprints.PACKAGE}.{module}" for module in fingerprints.AFTER}))
+    return tuple(sorted(changed - {f"{PACKAGE}.{module}" for module in fingerprints.AFTER}))
 
 
 def _objection(
@@ -183,12 +184,17 @@ def data(record: nbformat.NotebookNode) -> list[dict[str, Any]]:
     return list(provenance(record)["data"])
 
 
+def noted(output: Mapping[str, Any], kind: Literal["claim", "data"]) -> dict[str, Any] | None:
+    """What one output carries in its metadata."""
+    return output.get("metadata", {}).get(META, {}).get(kind)
+
+
 def carried(notebook: nbformat.NotebookNode, kind: Literal["claim", "data"]) -> list[dict[str, Any]]:
     """What the outputs carry in their metadata: claims (of one id the last) or data sets (each once), in order."""
     found: dict[Any, dict[str, Any]] = {}
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
-            note = output.get("metadata", {}).get(META, {}).get(kind)
+            note = noted(output, kind)
             if note is not None:
                 found[note["id"] if kind == "claim" else json.dumps(note, sort_keys=True)] = dict(note)
     return list(found.values())

@@ -11,8 +11,8 @@ import nbformat
 
 from spectral_lens.book import records, replay
 from spectral_lens.book.chapters import Book, BookError, Chapter, book, runnable
+from spectral_lens.claims import TINY
 
-_TINY = 1e-6  # below it a measured number is a rounding error, which differs from machine to machine
 _KEPT = ("chapter", "profile", "parameters", "code", "ran", "date", "duration", "data")
 # A transparent point stands for every picture: nbval compares none, and the site needs one to put the words to.
 _POINT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
@@ -105,18 +105,14 @@ def _counts(output: dict[str, Any]) -> bool:
     """Whether a page needs the output even where nbval does not look: a picture, a drawing or a claim."""
     data = output.get("data", {})
     drawn = any(kind.startswith("image/") for kind in data) or "<svg" in data.get("text/html", "")
-    return drawn or _claim(output) is not None
-
-
-def _claim(output: dict[str, Any]) -> dict[str, Any] | None:
-    return output.get("metadata", {}).get(records.META, {}).get("claim")
+    return drawn or records.noted(output, "claim") is not None
 
 
 def _bare(output: dict[str, Any]) -> nbformat.NotebookNode:
     kept = nbformat.from_dict(output)
     if "data" not in kept:
         return kept
-    claim, pictures = _claim(output), [kind for kind in kept.data if kind.startswith("image/")]
+    claim, pictures = records.noted(output, "claim"), [kind for kind in kept.data if kind.startswith("image/")]
     kept.metadata = nbformat.from_dict({records.META: {"claim": _rounded(claim)}} if claim else {})
     kept.data = nbformat.from_dict({kind: _plain(text) for kind, text in kept.data.items() if kind not in pictures})
     if "image/svg+xml" in pictures:
@@ -136,4 +132,4 @@ def _plain(text: Any) -> Any:
 
 def _rounded(claim: dict[str, Any]) -> dict[str, Any]:
     """The claim with what every machine agrees on: six digits, no rounding errors."""
-    return {**claim, "values": [0.0 if abs(v) < _TINY else float(f"{v:.6g}") for v in claim["values"]]}
+    return {**claim, "values": [0.0 if abs(v) < TINY else float(f"{v:.6g}") for v in claim["values"]]}

@@ -10,7 +10,7 @@ import nbformat
 from spectral_lens.book.fingerprints import Ran
 
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?(?!\w)|\b(?:nan|inf)\b", re.IGNORECASE)
-_OBJECT = re.compile(r"<Figure size [^>]*>| at 0x[0-9a-f]+")
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _SAID = ("text/plain", "text/markdown")
 IGNORED = {"nbval-ignore-output", "nbval-skip"}
 
@@ -18,9 +18,10 @@ IGNORED = {"nbval-ignore-output", "nbval-skip"}
 def numbers(reference: nbformat.NotebookNode) -> list[str]:
     """The numbers that the reference prints, in order.
 
-    Sizes of figures are none, nor what stands in HTML (a card repeats the ledger's), nor cells that nbval ignores.
+    Without what stands in HTML (a card repeats the ledger's) and in cells that nbval ignores; a reference has no sizes
+    of figures.
     """
-    return [number for text in _texts(reference) for number in _NUMBER.findall(_OBJECT.sub("", text))]
+    return [number for text in _texts(reference) for number in _NUMBER.findall(_ADDRESS.sub("", text))]
 
 
 def kept(reference: nbformat.NotebookNode, ran: Ran) -> dict[str, Any]:

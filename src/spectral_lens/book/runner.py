@@ -21,7 +21,7 @@ import nbformat
 
 from spectral_lens import claims as ledger
 from spectral_lens import files
-from spectral_lens.book import fingerprints, records
+from spectral_lens.book import fingerprints, records, syntax
 from spectral_lens.book.chapters import BookError, Chapter, profile, resolve
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -129,8 +129,8 @@ def environment(of: Plan) -> dict[str, str]:
     threads = settings["threads"]
     found = {} if threads is None else dict.fromkeys(_THREADS, str(threads))
     found |= {"PYTHONHASHSEED": "0", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
-    path = {} if _has_avx2() else dict.fromkeys(_AVX2)
-    chosen = {name: value for name, value in settings["environment"].items() if name not in path}
+    left = () if _has_avx2() else _AVX2
+    chosen = {name: value for name, value in settings["environment"].items() if name not in left}
     return found | chosen | {"SPECTRAL_LENS_PROFILE": of.profile}
 
 
@@ -183,7 +183,7 @@ def _check_claims(of: Chapter) -> None:
     known, seen = ledger.load(), set()
     for number, cell in enumerate((c for c in of.notebook.cells if c.cell_type == "code"), 1):
         try:
-            nodes = list(ast.walk(ast.parse(fingerprints.without_magics(cell.source))))
+            nodes = list(ast.walk(ast.parse(syntax.without_magics(cell.source))))
         except SyntaxError as error:
             raise BookError(
                 f"{of.name}: code cell {number} does not parse: {error.msg} (line {error.lineno})."

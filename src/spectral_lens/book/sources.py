@@ -12,7 +12,7 @@ from pathlib import Path
 
 import nbformat
 
-from spectral_lens.book.fingerprints import PACKAGE, without_magics
+from spectral_lens.book.syntax import PACKAGE, without_magics
 
 
 def module_hashes(notebook: nbformat.NotebookNode, package: Path) -> dict[str, str]:

@@ -7,16 +7,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from spectral_lens.book.fingerprints import AFTER, PACKAGE
+from spectral_lens.book.fingerprints import AFTER
 from spectral_lens.book.recorder import Recorder
+from spectral_lens.book.syntax import PACKAGE
 
 NOTE = "SPECTRAL_LENS_NOTE"  # names the file that the kernel leaves its note in
-_FOLDER = Path(__file__).parents[1]
+
+
+def package_recorder() -> Recorder:
+    """A recorder of what counts for a record."""
+    return Recorder(PACKAGE, Path(__file__).parents[1], skip=AFTER)
 
 
 def load_ipython_extension(shell: Any) -> None:
     """Record from now on, and leave a note after every cell: the end of a kernel calls nobody."""
-    recorder = Recorder(PACKAGE, _FOLDER, skip=AFTER)
+    recorder = package_recorder()
     recorder.start()
     shell.events.register("post_run_cell", lambda result: note(recorder))
 
