@@ -22,11 +22,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import vjp
 
-from spectral_lens import attribution, convnets, flipping, lrp, quality, shapley, spectrum
+from spectral_lens._runtime.devices import resolve
+from spectral_lens._runtime.timing import shortest
 from spectral_lens.datasets import cache, images, photographs
 from spectral_lens.datasets.vision import torchvision
-from spectral_lens.devices import resolve
-from spectral_lens.timing import shortest
+from spectral_lens.explain import gradients, lrp, pixel_flipping, pretrained, quality, shapley
+from spectral_lens.nn import convnets
+from spectral_lens.operators import golub_kahan, spectra
 from timing import OURS, Line, Work, add_options, agree, best_of, clock, difference, seconds, surroundings, table, write
 
 CLASSES, GAMMA, GRID = 10, 0.25, (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -141,7 +143,7 @@ def measure_grid(given: Given) -> list[Line]:
 
 def squeezenet() -> tuple[nn.Module, str]:
     try:
-        return convnets.published("squeezenet1_0"), "trained"
+        return pretrained.published("squeezenet1_0"), "trained"
     except cache.DataError:
         torch.manual_seed(0)
         return torchvision().models.squeezenet1_0(weights=None).eval(), "random weights"
@@ -152,7 +154,7 @@ def photograph() -> Tensor:
         x = photographs.load(1).x
     except cache.DataError:
         x = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
-    return convnets.normalised(x)
+    return pretrained.normalised(x)
 
 
 def zennit_squeezenet(net: nn.Module, rules: Sequence[lrp.Rule], x: Tensor) -> list[Any]:
@@ -173,18 +175,18 @@ def measure_ssm(given: Given) -> list[Line]:
     device = given.x.device
     net, weights = squeezenet()
     net, x = net.requires_grad_(False).to(device), photograph().to(device)
-    rules = convnets.composite("squeezenet1_0", net, 0.1)
+    rules = pretrained.composite("squeezenet1_0", net, 0.1)
     forward, ones = lrp.rewritten(net, rules=rules), torch.ones_like(x)
     out = net(x)
     eye = torch.eye(out.shape[1]).to(x)
     chosen = out[0].topk(SAMPLED).indices
     print(f"ssm: SqueezeNet ({weights}), one photograph, {len(eye)} outputs")
 
-    def estimated() -> tuple[spectrum.Estimate, spectrum.Estimate]:
+    def estimated() -> tuple[golub_kahan.Estimate, golub_kahan.Estimate]:
         draw = torch.Generator().manual_seed(0)
-        matrix = spectrum.products(lambda factor: forward(x, factor), ones, share=SHARE)
-        sigma = spectrum.largest(matrix, tolerance=TOLERANCE, generator=draw)
-        return sigma, spectrum.frobenius(matrix, draws=DRAWS, generator=draw)
+        matrix = quality.products(lambda factor: forward(x, factor), ones, share=SHARE)
+        sigma = golub_kahan.largest(matrix, tolerance=TOLERANCE, generator=draw)
+        return sigma, golub_kahan.frobenius(matrix, draws=DRAWS, generator=draw)
 
     def explicit() -> tuple[Tensor, Tensor, Tensor]:
         with torch.no_grad():
@@ -193,7 +195,7 @@ def measure_ssm(given: Given) -> list[Line]:
             R = quality.redistribution(relevance, share=SHARE).R
             # row by row: torch's norm of 1e8 single numbers in one go is almost 1% too small
             norm = torch.linalg.vector_norm(torch.linalg.vector_norm(R, dim=2), dim=1)
-            return relevance, quality.sigma(R)[:, 0], norm
+            return relevance, spectra.sigma(R)[:, 0], norm
 
     def looped() -> Tensor:
         return torch.stack(zennit_lrp(net, x, zennit_squeezenet(net, rules, x), eye[chosen]), 1)
@@ -238,7 +240,7 @@ def measure_flipping(given: Given) -> list[Line]:
     ).to(x.device)
     target = model(x).argmax(1)
     print(f"flipping: {ORDERS} random orders of {len(x)} images, one pixel a step up to {share:.0%}")
-    alone = race("flipping", given, {OURS: lambda: flipping.curves(model, x, orders, target, share=share)}, {})
+    alone = race("flipping", given, {OURS: lambda: pixel_flipping.curves(model, x, orders, target, share=share)}, {})
     try:
         import quantus
     except ImportError:
@@ -261,7 +263,7 @@ def measure_flipping(given: Given) -> list[Line]:
 
     print(f"    Quantus flips all pixels: with {pixels // step} steps of {step} pixels for both")
     contenders: dict[str, Work] = {
-        OURS: lambda: flipping.curves(model, x, orders, target, share=1.0, steps=pixels // step)[..., 1:],
+        OURS: lambda: pixel_flipping.curves(model, x, orders, target, share=1.0, steps=pixels // step)[..., 1:],
         "Quantus": lambda: theirs(step),
     }
     agree(contenders, 1e-5)
@@ -269,7 +271,7 @@ def measure_flipping(given: Given) -> list[Line]:
     print(f"    what a user of Quantus waits for to see the first {share:.0%}, one pixel a step, once")
     done: dict[str, Tensor] = {}
     whole = seconds(lambda: done.update(all=theirs(1)))
-    first = flipping.curves(model, x, orders, target, share=share)[..., 1:]
+    first = pixel_flipping.curves(model, x, orders, target, share=share)[..., 1:]
     agree({OURS: lambda: first, "Quantus": lambda: done["all"][..., : first.shape[2]]}, 1e-5)
     name = "Quantus, which goes on to the last pixel"
     return [*alone, *equal, *table("flipping, one pixel a step", {OURS: alone[0].seconds, name: whole}, {})]
@@ -287,7 +289,7 @@ def integrated_contenders(given: Given, batch: int | None) -> dict[str, Work]:
         options = {"n_steps": STEPS, "method": "riemann_right", "internal_batch_size": batch}
         return torch.stack([peer.attribute(x, target=k, **options) for k in range(CLASSES)], 1).detach()
 
-    ours = lambda: attribution.integrated_gradients(given.model, x, steps=STEPS)  # noqa: E731
+    ours = lambda: gradients.integrated_gradients(given.model, x, steps=STEPS)  # noqa: E731
     return {OURS: ours, "captum, a loop over the outputs": theirs}
 
 

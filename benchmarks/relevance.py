@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from spectral_lens import training
-from spectral_lens.attribution import integrated_gradients, saliency
+from spectral_lens._runtime.devices import resolve
 from spectral_lens.datasets import DataSet, cache, images, stars
-from spectral_lens.devices import resolve
-from spectral_lens.layers import fold
-from spectral_lens.networks import mlp
-from spectral_lens.relevance import of_inputs
+from spectral_lens.explain.gradients import integrated_gradients, saliency
+from spectral_lens.nn.mlp import mlp
+from spectral_lens.nn.rewriting import fold
+from spectral_lens.relevance.scores import of_inputs
 from timing import OURS, Line, add_options, agree, best_of, clock, difference, surroundings, table, write
 
 PRICE = {"layer1.lam_in": 1e-2, "layer1.psi": 1e-4}

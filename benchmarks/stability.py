@@ -22,12 +22,14 @@ from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 from torch.nn import functional as F
 
-from spectral_lens import convnets, kernels, networks, operators, stability
-from spectral_lens.curvature import curvature, tangent
-from spectral_lens.devices import resolve
-from spectral_lens.lanczos import extremes
-from spectral_lens.regularisers import JacobianNorm, LargestSingularValue, SpectralEntropy
-from spectral_lens.training import Step
+from spectral_lens._runtime.devices import resolve
+from spectral_lens.nn import convnets, mlp
+from spectral_lens.operators import jacobian, tangent_kernel
+from spectral_lens.operators.hessian import curvature, tangent
+from spectral_lens.operators.lanczos import extremes
+from spectral_lens.stability import index
+from spectral_lens.training import Step, _batched, _parameters
+from spectral_lens.training.penalties import JacobianNorm, LargestSingularValue, SpectralEntropy
 from timing import OURS, Line, Work, add_options, agree, best_of, clock, seconds, surroundings, table, write
 
 CLASSES, RUNS, FEW = 10, 5, 7
@@ -74,7 +76,7 @@ def by_batch(model: nn.Module, x: Tensor) -> Tensor:
 
 def kernel_contenders(model: nn.Module, x: Tensor) -> dict[str, Work]:
     return {
-        OURS: lambda: kernels.tangent_kernel(model, x),
+        OURS: lambda: tangent_kernel.tangent_kernel(model, x),
         "full gradients, a loop over all outputs": lambda: looped(model, x),
         "torch.func, jacrev sample by sample (vmap)": torch.no_grad()(lambda: by_sample(model, x)),
         "torch.func, jacrev of the batch": torch.no_grad()(lambda: by_batch(model, x)),
@@ -82,7 +84,7 @@ def kernel_contenders(model: nn.Module, x: Tensor) -> dict[str, Work]:
 
 
 def measure_kernel(given: Given) -> list[Line]:
-    models = {"the CNN": convnets.cnn((1, 28, 28), CLASSES), "784-512-512-10": networks.mlp(DENSE, spectral=0)}
+    models = {"the CNN": convnets.cnn((1, 28, 28), CLASSES), "784-512-512-10": mlp.mlp(DENSE, spectral=0)}
     images = torch.rand(LARGE, 1, 28, 28, generator=torch.Generator().manual_seed(0)).to(given.device)
     lines = []
     for name, model in models.items():
@@ -107,7 +109,7 @@ def measure_kernel(given: Given) -> list[Line]:
 # ---- a regularised step of training
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    "MLP": lambda: networks.mlp([784, 100, 100, 50, CLASSES], spectral=0),
+    "MLP": lambda: mlp.mlp([784, 100, 100, 50, CLASSES], spectral=0),
     "CNN": lambda: convnets.cnn((1, 28, 28), CLASSES),
 }
 
@@ -142,7 +144,7 @@ class Runs:
     def __init__(self, name: str, device: torch.device, *, count: int, images: int, dtype: torch.dtype) -> None:
         self.model = NETWORKS[name]().to(dtype)
         draw = torch.Generator().manual_seed(0)
-        state = networks.stack(self.model, range(count))
+        state = _parameters.stack(self.model, range(count))
         self.state = {key: value.to(device).requires_grad_() for key, value in state.items()}
         self.alone = [NETWORKS[name]().to(device, dtype) for _ in range(count)]
         for run, model in enumerate(self.alone):
@@ -154,7 +156,7 @@ class Runs:
     def ours(self, price: Callable[[Step], Tensor], *, plain: float = 1.0) -> Tensor:
         """Of all runs, (r, p).  plain: the part of the cross-entropy."""
         x = self.x.detach().requires_grad_()
-        out = networks.forward(self.model, self.state, x)
+        out = _batched.forward(self.model, self.state, x)
         loss = F.cross_entropy(out.flatten(0, 1), self.y.flatten(), reduction="none").view_as(self.y).mean(1)
         loss = plain * loss + price(Step(self.state, x, out, lambda shape: torch.rand(shape).to(x)))
         found = torch.autograd.grad(loss.sum(), list(self.state.values()), materialize_grads=True)
@@ -214,12 +216,12 @@ def measure_regularised(given: Given) -> list[Line]:
 
 def components(jacobian: Tensor, parameters: Tensor, s_K: float, s_H: float) -> Tensor:
     """The logarithms of the four: what they differ by is relative."""
-    index = stability.gmsi(jacobian, parameters, kernel=s_K, curvature=abs(s_H))
-    return torch.tensor(list(index.components().values()), dtype=torch.float64).log()
+    found = index.gmsi(jacobian, parameters, kernel=s_K, curvature=abs(s_H))
+    return torch.tensor(list(found.components().values()), dtype=torch.float64).log()
 
 
 def ours(model: nn.Module, x: Tensor, y: Tensor, *, tolerance: float = TOLERANCE) -> Tensor:
-    J, G = operators.jacobian_norms(model, x), kernels.parameter_norms(model, x)
+    J, G = jacobian.jacobian_norms(model, x), tangent_kernel.parameter_norms(model, x)
     s_K, s_H = (
         extremes(
             each, which="magnitude", tolerance=tolerance, generator=torch.Generator().manual_seed(0)

@@ -14,8 +14,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from spectral_lens.datasets import DataSet, fingerprint
-from spectral_lens.trainable import EIGENVALUES, SPECTRAL, WEIGHTS, network
 from spectral_lens.training import Trained, fit
+from spectral_lens.training.subsets import EIGENVALUES, SPECTRAL, WEIGHTS, network
 from timing import best_of, seconds
 
 INPUTS, CLASSES, BATCH, STEPS, RUNS, RATE = 784, 10, 500, 20, 5, 0.03

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from spectral_lens.timing import shortest
+from spectral_lens._runtime.timing import shortest
 
 OURS = "spectral_lens"
 

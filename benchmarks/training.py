@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from spectral_lens.datasets import DataSet, synthetic
-from spectral_lens.networks import mlp
+from spectral_lens.nn.mlp import mlp
 from spectral_lens.training import fit
 from timing import best_of, seconds
 

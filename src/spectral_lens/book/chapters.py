@@ -14,7 +14,7 @@ from typing import Any
 import nbformat
 import yaml
 
-from spectral_lens import resources
+from spectral_lens._runtime import resources
 
 PROFILES = ("quick", "paper")
 _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -29,7 +29,7 @@ class Book:
     """Where the book's folders stand: `root` holds _toc.yml, `package` the sources of spectral_lens."""
 
     root: Path
-    package: Path = field(default=Path(resources.__file__).parent)
+    package: Path = field(default=Path(resources.__file__).parents[1])
 
 
 @dataclass(frozen=True)

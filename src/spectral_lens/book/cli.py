@@ -207,7 +207,7 @@ def references(
     root: Root = None,
 ) -> None:
     """Write the references of the tests anew from the quick records."""
-    from spectral_lens.book import references as kept
+    from spectral_lens.book import golden as kept
 
     of = book(root)
     if not compare:

@@ -24,7 +24,7 @@ from spectral_lens.book.runner import ChapterFailed, Plan
 _GRACE = 10.0  # seconds that a process has to end its kernel after SIGTERM
 _TICK = 1.0  # seconds between two looks at the clock
 _SAID = 6  # last lines of what a process that died wrote
-_PRELOADED = ["jupytext", "papermill", "spectral_lens.book.kernel", "spectral_lens.book.runner"]
+_PRELOADED = ["jupytext", "papermill", "spectral_lens.book.execution", "spectral_lens.book.runner"]
 
 
 class Stopped(Exception):
@@ -53,7 +53,7 @@ def run(plans: Sequence[Plan], *, jobs: int, report: Report, memory: int | None 
     process and in the given order; several run in a process each, longest first. Raises Stopped after Ctrl-C or
     SIGTERM, when all kernels and processes are gone.
     """
-    from spectral_lens.book.kernel import Terminated, terminable
+    from spectral_lens.book.execution import Terminated, terminable
 
     queue = _Queue(plans, min(jobs, len(plans)), memory)
     try:
@@ -172,7 +172,7 @@ def _attempt(plan: Plan, *, show_progress: bool = False) -> str | None:
 
 def _work(plan: Plan, connection: Connection, log: Path) -> None:
     """The process of one chapter: says through the connection what went wrong (None: nothing)."""
-    from spectral_lens.book.kernel import Terminated, terminable
+    from spectral_lens.book.execution import Terminated, terminable
 
     signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C reaches all processes; the parent decides and sends SIGTERM
     with log.open("ab") as file:  # what is written to the terminal here would stand in the midst of the display

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import nbformat
 
-from spectral_lens import files
+from spectral_lens._runtime import files
 from spectral_lens.book import fingerprints, replay, sources
 from spectral_lens.book.chapters import Book, BookError, Chapter, parameters, resolve
 from spectral_lens.book.syntax import PACKAGE

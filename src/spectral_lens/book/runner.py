@@ -20,7 +20,7 @@ from typing import Any
 import nbformat
 
 from spectral_lens import claims as ledger
-from spectral_lens import files
+from spectral_lens._runtime import files
 from spectral_lens.book import fingerprints, records, syntax
 from spectral_lens.book.chapters import BookError, Chapter, profile, resolve
 
@@ -73,7 +73,7 @@ def run(of: Plan, *, show_progress: bool = False) -> Path:
     takes nothing either, both go to the system's folder for temporary files. Raises BookError, before anything runs,
     where the record's place cannot be written to.
     """
-    from spectral_lens.book.kernel import CellFailed, execute
+    from spectral_lens.book.execution import CellFailed, execute
 
     chapter = of.chapter
     _check_target(of.target)  # again: a plan may have waited for hours

@@ -21,10 +21,10 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from spectral_lens import claims
+from spectral_lens._runtime.resources import resource
 from spectral_lens.book import chapters, records
-from spectral_lens.book.executed import profile as chosen_profile
 from spectral_lens.book.pages import anchor
-from spectral_lens.resources import resource
+from spectral_lens.book.sphinx_reader import profile as chosen_profile
 
 PAPERS = {
     "giambagli": ("Giambagli et al. (2021)", "Machine learning in spectral domain"),

@@ -9,7 +9,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from spectral_lens import files
+from spectral_lens._runtime import files
 from spectral_lens.book import records
 from spectral_lens.book.chapters import Book, BookError
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spectral_lens import devices
+from spectral_lens._runtime import devices
 
 __all__ = ["DataSet", "fingerprint"]
 

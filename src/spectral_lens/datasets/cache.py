@@ -23,9 +23,9 @@ import numpy as np
 import platformdirs
 import yaml
 
+from spectral_lens._runtime.resources import resource
 from spectral_lens.datasets import fingerprint, sources
 from spectral_lens.datasets.editions import Stored, Unfit, form, identify
-from spectral_lens.resources import resource
 
 __all__ = ["DataError", "Row", "Stored", "arrays", "fetch", "folder", "load", "manifest", "report"]
 

@@ -10,8 +10,8 @@ import torch
 import yaml
 from torch import Tensor
 
+from spectral_lens._runtime.resources import resource
 from spectral_lens.datasets import DataSet, cache
-from spectral_lens.resources import resource
 
 __all__ = ["load"]
 

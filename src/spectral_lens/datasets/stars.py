@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from spectral_lens._runtime.resources import resource
 from spectral_lens.datasets import DataSet, cache, fingerprint
-from spectral_lens.resources import resource
 
 __all__ = ["Band", "bands", "generated", "inside", "load", "wavelengths"]
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Generator, Tensor
 
-from spectral_lens import devices
+from spectral_lens._runtime import devices
 from spectral_lens.datasets import DataSet, fingerprint
 
 __all__ = ["correlated", "independent", "linked", "redundant"]

@@ -1,0 +1,1 @@
+"""Explanations of all outputs at once, and how good they are."""

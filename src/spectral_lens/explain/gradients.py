@@ -1,0 +1,135 @@
+"""Explanations by gradients, for all outputs at once.
+
+A method maps (model, x) to the relevance (n, k, *d) of each input for each output.  One forward pass, then all outputs
+are pulled back through it together; what is averaged over several points is averaged before the pull-back, so
+integrated gradients and SmoothGrad cost no more memory than their points.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from spectral_lens._runtime.conv_backward import Swift
+from spectral_lens.operators._pullback import Outputs, at_a_time, checked, pullback
+
+
+def gradient(
+    model: nn.Module, x: Float[Tensor, "n *d"], *, outputs: Outputs = None, chunk: int | None = None
+) -> Float[Tensor, "n k *d"]:
+    """The derivative of each output by each input."""
+    checked(model, x)
+    return pullback(model, x, outputs=outputs, chunk=chunk)
+
+
+def of_class(model: nn.Module, x: Float[Tensor, "n *d"], label: Int[Tensor, " m"]) -> Float[Tensor, "n *d"]:
+    """The derivative of a single output of each sample, `label`, by its inputs: one backward pass for all.
+
+    Raises ValueError for labels that are not as many as the samples, or no outputs of the model.
+    """
+    checked(model, x)
+    if label.shape != x.shape[:1]:
+        raise ValueError(f"there are {tuple(label.shape)} labels for {len(x)} samples.")
+    x = x.detach().requires_grad_()
+    with torch.enable_grad(), Swift():
+        out = model(x)
+        if label.min() < 0 or label.max() >= out.shape[1]:
+            raise ValueError(f"labels must be outputs of the model, from 0 to {out.shape[1] - 1}.")
+        (slope,) = torch.autograd.grad(out.gather(1, label.unsqueeze(1)).sum(), x)
+    return slope
+
+
+def saliency(
+    model: nn.Module, x: Float[Tensor, "n *d"], *, outputs: Outputs = None, chunk: int | None = None
+) -> Float[Tensor, "n k *d"]:
+    """|gradient|.  [Simonyan et al. 2014]"""
+    return gradient(model, x, outputs=outputs, chunk=chunk).abs_()
+
+
+def gradient_x_input(
+    model: nn.Module, x: Float[Tensor, "n *d"], *, outputs: Outputs = None, chunk: int | None = None
+) -> Float[Tensor, "n k *d"]:
+    """The gradient times the input."""
+    return gradient(model, x, outputs=outputs, chunk=chunk).mul_(x.unsqueeze(1))
+
+
+def integrated_gradients(
+    model: nn.Module,
+    x: Float[Tensor, "n *d"],
+    *,
+    baseline: float | Float[Tensor, "*#n #d"] = 0.0,
+    steps: int = 10,
+    rule: str = "right",
+    outputs: Outputs = None,
+    chunk: int | None = None,
+) -> Float[Tensor, "n k *d"]:
+    """(x - baseline) times the mean gradient on the straight way from the baseline to x.  [Sundararajan et al. 2017]
+
+    rule: "right" takes `steps` equidistant points, the input among them, the baseline not, as maess does with ten;
+    "gauss-legendre" takes that many points of the quadrature, which is far more precise for smooth models.
+    Adds up to f(x) - f(baseline) up to the error of the quadrature.
+    """
+    checked(model, x)
+    points, weights = _quadrature(steps, rule, x)
+    difference = x - baseline
+    there = baseline + points.view(-1, *[1] * x.ndim) * difference
+    found = pullback(_mean_at(model, there, weights), torch.zeros_like(x), outputs=outputs, chunk=chunk)
+    return found.mul_(difference.unsqueeze(1))
+
+
+def smoothgrad(
+    model: nn.Module,
+    x: Float[Tensor, "n *d"],
+    *,
+    sigma: float,
+    samples: int = 10,
+    generator: torch.Generator | None = None,
+    times_input: bool = False,
+    outputs: Outputs = None,
+    chunk: int | None = None,
+) -> Float[Tensor, "n k *d"]:
+    """The mean gradient of `samples` inputs with Gaussian noise of standard deviation `sigma`, in the units of x.
+
+    [Smilkov et al. 2017; ten samples in maess, 4.1]  times_input: multiplied by the input without noise.
+    generator: of the noise, on the CPU, so that it is the same everywhere.
+    """
+    checked(model, x)
+    if samples < 1 or sigma < 0:
+        raise ValueError(f"samples={samples} and sigma={sigma}: at least one sample, and no negative noise.")
+    noise = torch.randn(samples, *x.shape, dtype=x.dtype, generator=generator).to(x.device)
+    weights = x.new_full((samples,), 1 / samples)
+    found = pullback(_mean_at(model, x + sigma * noise, weights), torch.zeros_like(x), outputs=outputs, chunk=chunk)
+    return found.mul_(x.unsqueeze(1)) if times_input else found
+
+
+def _mean_at(
+    model: nn.Module, there: Float[Tensor, "s n *d"], weights: Float[Tensor, " s"]
+) -> Callable[[Tensor], Tensor]:
+    """The weighted mean of the outputs at all points, as a function of one shift of them all: its derivative is the
+    weighted mean of the gradients, and only one of them is ever held."""
+    points = max(1, at_a_time(there[0]) // there.shape[1])
+
+    def mean(shift: Tensor) -> Tensor:
+        parts = []
+        for some, its in zip(there.split(points), weights.split(points), strict=True):
+            out = model((some + shift).flatten(0, 1)).unflatten(0, some.shape[:2])
+            parts.append(torch.einsum("s,snm->nm", its, out))
+        return torch.stack(parts).sum(0)
+
+    return mean
+
+
+def _quadrature(steps: int, rule: str, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Points in (0, 1] and their weights, which sum to one."""
+    if steps < 1:
+        raise ValueError(f"steps={steps} must be at least 1.")
+    if rule == "right":
+        points, weights = np.arange(1, steps + 1) / steps, np.full(steps, 1 / steps)
+    elif rule == "gauss-legendre":
+        points, weights = np.polynomial.legendre.leggauss(steps)
+        points, weights = (points + 1) / 2, weights / 2
+    else:
+        raise ValueError(f"rule={rule!r} is unknown: use 'right' or 'gauss-legendre'.")
+    return torch.as_tensor(points).to(like), torch.as_tensor(weights).to(like)

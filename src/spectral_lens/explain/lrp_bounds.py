@@ -1,0 +1,132 @@
+"""How far LRP can amplify, layer by layer: the closed form of each step's norm, and the product that bounds sigma_1.
+
+[maess, 3.4 and appendix B]  A bias counts as one more input, so the closed form holds with and without.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from spectral_lens.explain.lrp import Rule, affine_of, one_each
+from spectral_lens.nn.graphs import module_of, traced, weighted_nodes
+from spectral_lens.operators._pullback import checked
+
+
+def contributions(
+    model: nn.Module, x: Float[Tensor, "n *d"], *, bias: bool = True
+) -> dict[str, tuple[Float[Tensor, "n units"], Float[Tensor, "n units"]]]:
+    """For each layer with weights, by name: the positive contributions to each of its sums, p, and the negative, |n|.
+
+    The sum itself is p - |n|.  bias: whether it is one of the contributions.
+    """
+    return _summed(model, x, bias).sums
+
+
+def column_norm(
+    positive: Float[Tensor, "*n units"], negative: Float[Tensor, "*n units"], gamma: float
+) -> Float[Tensor, "*n units"]:
+    """The 1-norm of each column of the layer's redistribution under LRP-gamma.  [maess, eq. 11]
+
+    ((1 + gamma) p + |n|) / |(1 + gamma) p - |n||, which is 1 + 2c / (1 - c + gamma) with c = |n| / p where p > |n|.
+    Infinite where the contributions cancel.
+    """
+    raised = (1 + gamma) * positive
+    return (raised + negative) / (raised - negative).abs()
+
+
+def layer_norms(
+    model: nn.Module,
+    x: Float[Tensor, "n *d"],
+    *,
+    rules: Rule | Sequence[Rule],
+    kept: Bool[Tensor, "n k"] | None = None,
+) -> dict[str, Float[Tensor, " n"]]:
+    """||R^(l)||_1 of each layer with weights: the largest `column_norm` among the columns that relevance can reach.
+
+    These are the active ones where a ReLU follows, and the `kept` ones of a layer that makes the outputs.
+    Raises ValueError for what has no such closed form: other rules than zero and gamma, gamma for negative inputs.
+    """
+    graph = traced(model)
+    nodes = weighted_nodes(graph)
+    chosen = one_each(rules, nodes)
+    for rule in chosen:
+        if rule.name not in ("zero", "gamma"):
+            raise ValueError(f"the rule {rule.name!r} has no closed form of its norm: zero and gamma have.")
+    found = {bias: _summed(model, x, bias) for bias in {True, *(rule.bias for rule in chosen)}}
+    sums = {bias: each.sums for bias, each in found.items()}
+    signed = [
+        str(n.target)
+        for n, rule in zip(nodes, chosen, strict=True)
+        if rule.amount and str(n.target) in found[True].signed
+    ]
+    if signed:
+        raise ValueError(
+            f"LRP-gamma has a closed form for inputs that are not negative: {', '.join(signed)} has others."
+        )
+    norms = {}
+    for node, rule in zip(nodes, chosen, strict=True):
+        positive, negative = sums[True][str(node.target)]
+        reached = positive > negative if _rectified(graph, node) else torch.ones_like(positive, dtype=torch.bool)
+        if kept is not None and any(user.op == "output" for user in node.users):
+            reached = reached & kept
+        norm = column_norm(*sums[rule.bias][str(node.target)], rule.amount)
+        norms[str(node.target)] = torch.where(reached, norm, 1).amax(1)
+    return norms
+
+
+def product_bound(norms: dict[str, Float[Tensor, " n"]], columns: Float[Tensor, " n"] | int) -> Float[Tensor, " n"]:
+    """sqrt(K) prod_l ||R^(l)||_1; K: the number of columns.  [maess, eqs. 8 and 9]
+
+    Never below sigma_1 in a chain of layers that lose no relevance to biases.  Pooling and ReLU redistribute without
+    amplifying: their factors are one.
+    """
+    scale = columns.sqrt() if isinstance(columns, Tensor) else math.sqrt(columns)
+    return scale * torch.stack(list(norms.values())).prod(0)
+
+
+def _summed(model: nn.Module, x: Tensor, bias: bool) -> "_Contributions":
+    checked(model, x)
+    found = _Contributions(traced(model), bias)
+    with torch.no_grad():
+        found.run(x)
+    return found
+
+
+class _Contributions(fx.Interpreter):
+    """Runs the graph and keeps, of each layer with weights, what speaks for and what against each sum."""
+
+    def __init__(self, graph: fx.GraphModule, bias: bool) -> None:
+        super().__init__(graph)
+        self.graph_module, self.bias = graph, bias
+        self.nodes = {node.target for node in weighted_nodes(graph)}
+        self.sums: dict[str, tuple[Tensor, Tensor]] = {}
+        self.signed: set[str] = set()  # layers with negative inputs
+
+    def run_node(self, node: fx.Node) -> Any:
+        if node.target in self.nodes:
+            (a,), _ = self.fetch_args_kwargs_from_env(node)
+            affine, w, b = affine_of(module_of(self.graph_module, node))
+            b = b if self.bias and b is not None else None
+            up, down = w.clamp(min=0), w.clamp(max=0)
+            above, below = a.clamp(min=0), a.clamp(max=0)
+            positive = affine(above, up, None if b is None else b.clamp(min=0)) + affine(below, down, None)
+            negative = affine(above, down, None if b is None else b.clamp(max=0)) + affine(below, up, None)
+            if (a < 0).any():
+                self.signed.add(str(node.target))
+            self.sums[str(node.target)] = positive.flatten(1), -negative.flatten(1)
+        return super().run_node(node)
+
+
+def _rectified(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a ReLU takes the layer's sums, and nothing else does."""
+    return all(
+        isinstance(module_of(graph, user), nn.ReLU)
+        if user.op == "call_module"
+        else user.target in (F.relu, torch.relu, "relu", "relu_")
+        for user in node.users
+    )

@@ -1,0 +1,97 @@
+"""How good an explanation is, read off the singular values of its redistribution matrix.  [maess]
+
+Column k of R says how output k is redistributed to the inputs: its relevance divided by its sum.  In the papers R is
+d x k; here, like all relevance, it is stored as (n, k, d), one row for each output.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from spectral_lens.operators.golub_kahan import Products, derivative
+from spectral_lens.operators.spectra import sensitivity, sigma
+
+
+class Redistribution(NamedTuple):
+    """R, (n, k, d); `kept`, (n, k): whether the column is there or was left out, and is then zero.
+
+    A zero column changes no singular value but adds zeros, so matrices with other columns left out stay comparable.
+    """
+
+    R: Float[Tensor, "n k d"]
+    kept: Bool[Tensor, "n k"]
+
+
+def redistribution(
+    relevance: Float[Tensor, "n k *d"], *, by: Float[Tensor, "n k"] | None = None, share: float = 0.0
+) -> Redistribution:
+    """R, whose columns are the relevance of each output over its sum.  [maess, 3]
+
+    by: what to divide by instead, the outputs f_k, say; both are one where the method conserves relevance.
+    share: columns whose denominator is below this share of the sample's largest one are left out, with them all that
+    are zero: the quotient would be noise.
+    Raises ValueError for a share outside [0, 1), for relevance that is not finite, and where nothing is left.
+    """
+    flat = relevance.flatten(2)
+    if not flat.isfinite().all():
+        raise ValueError("the relevance holds NaN or infinite values.")
+    inverse, kept = inverted(flat.sum(2) if by is None else by, share=share)
+    return Redistribution(flat * inverse.unsqueeze(2), kept)
+
+
+def inverted(sums: Float[Tensor, "n k"], *, share: float) -> tuple[Float[Tensor, "n k"], Bool[Tensor, "n k"]]:
+    """1 / sums, zero for the columns that are left out (see `redistribution`), and which are kept."""
+    if not 0 <= share < 1:
+        raise ValueError(f"share={share} must lie in [0, 1).")
+    size = sums.abs()
+    kept = (size >= share * size.amax(1, keepdim=True)) & (size > 0)
+    if not kept.any(1).all():
+        empty = (~kept.any(1)).nonzero().flatten().tolist()
+        raise ValueError(f"no output of samples {empty} has relevance that can be divided by its sum.")
+    return torch.where(kept, 1 / torch.where(kept, sums, 1), 0), kept
+
+
+def stability(R: Float[Tensor, "*n k d"]) -> Float[Tensor, "*n"]:
+    """1 / sigma_1: how little a change of the outputs can be amplified.  [maess, 3.1, eq. 2]"""
+    return 1 / sigma(R)[..., 0]
+
+
+def ssm(R: Float[Tensor, "*n k d"]) -> Float[Tensor, "*n"]:
+    """Stability times sensitivity, between 1 and the square root of the rank.  [maess, 3.3]"""
+    return sensitivity(R) * stability(R)
+
+
+def entropy(relevance: Float[Tensor, "*n d"]) -> Float[Tensor, "*n"]:
+    """-sum p log p with p = |relevance| / sum |relevance|, in nats.  [maess, 4.2]
+
+    exp(entropy) is the number of inputs that an even explanation of the same entropy would speak of.
+    Raises ValueError for an explanation that is zero everywhere.
+    """
+    size = relevance.abs()
+    whole = size.sum(-1, keepdim=True)
+    if not (whole > 0).all():
+        raise ValueError("an explanation that is zero everywhere has no entropy.")
+    return torch.special.entr(size / whole).sum(-1)
+
+
+def decompose(R: Float[Tensor, "n k d"], z: Float[Tensor, "n k"]) -> Float[Tensor, "n smaller d"]:
+    """Singular heat maps sigma_i u_i (v_i^T z), the largest singular value first; they add up to R z.  [maess, eq. 10]
+
+    z: what is explained, f_k at one class, or a difference of classes.
+    """
+    v, values, u = torch.linalg.svd(R, full_matrices=False)  # of the stored transpose, so v belongs to the outputs
+    return (values * (v.mT @ z.unsqueeze(2)).squeeze(2)).unsqueeze(2) * u
+
+
+def products(function: Callable[[Tensor], Tensor], at: Float[Tensor, "n *d"], *, share: float = 0.0) -> Products:
+    """R of the relevance that is the derivative of `function`, (n, *d) to (n, k), at `at`, each sample on its own.
+
+    For LRP that is `lambda factor: lrp.rewritten(model, rules=rules)(x, factor)` at ones.  The columns' sums, by which
+    they are divided, cost one forward product.  share: as in `quality.redistribution`.
+    """
+    whole = derivative(function, at)
+    inverse, kept = inverted(whole.adjoint(torch.ones_like(at)), share=share)
+    return Products(lambda z: whole.apply(z * inverse), lambda u: whole.adjoint(u) * inverse, kept)

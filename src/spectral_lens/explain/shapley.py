@@ -1,0 +1,163 @@
+"""Shapley values of the inputs, for all outputs at once: what an input adds, averaged over all orders of adding it.
+
+Inputs that are absent are set to a baseline.  The outputs of a masked batch serve every explained output together, so
+ten outputs cost what one costs.  [Shapley 1953; Strumbelj and Kononenko 2014]
+"""
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from spectral_lens.nn.rewriting import fold
+from spectral_lens.operators._pullback import Outputs, at_a_time, checked, readout
+
+LARGEST = 20  # players of an exact game: a million coalitions
+
+
+def exact(
+    model: nn.Module,
+    x: Float[Tensor, "n *d"],
+    *,
+    baseline: float | Float[Tensor, "*#n #d"] = 0.0,
+    groups: Int[Tensor, " *d"] | None = None,
+    outputs: Outputs = None,
+    chunk: int | None = None,
+) -> Float[Tensor, "n k *d"]:
+    """All 2^p coalitions of the p players, each weighted by the orders in which it comes about.
+
+    groups: the player, 0 to p - 1, that each input belongs to (see `patches`); by default each input is one.  What a
+    group earns is shared evenly among its inputs.  chunk: rows given to the model at a time, by default as many as
+    suit the device.
+    Raises ValueError for more than 20 players: use `sampled`.
+    """
+    checked(model, x)
+    player = _player(x, groups)
+    players = int(player.max()) + 1
+    if players > LARGEST:
+        raise ValueError(f"{players} players have 2^{players} coalitions: use shapley.sampled, or larger groups.")
+    coalitions = torch.arange(2**players, device=x.device)
+
+    def present(coalition: Tensor) -> Tensor:
+        return (coalition.unsqueeze(1) >> torch.arange(players, device=x.device)) & 1 > 0
+
+    joined = present(coalitions)
+    size = joined.sum(1)
+    orders = torch.tensor([1 / (players * math.comb(players - 1, s)) for s in range(players)]).to(x)
+    # joining a coalition of s others counts orders[s], and so does, with the other sign, that coalition without it
+    weights = torch.where(joined, orders[(size - 1).clamp(min=0)].unsqueeze(1), 0)
+    weights = weights - torch.where(joined, 0, orders[size.clamp(max=players - 1)].unsqueeze(1))
+    sample, coalition = torch.arange(len(x), device=x.device).repeat(2**players), coalitions.repeat_interleave(len(x))
+    values = _values(model, x, baseline, sample, coalition, present, player, outputs, chunk)
+    return _spread(torch.einsum("sp,snk->nkp", weights, values.unflatten(0, (-1, len(x)))), player)
+
+
+def sampled(
+    model: nn.Module,
+    x: Float[Tensor, "n *d"],
+    *,
+    permutations: int = 25,
+    generator: torch.Generator | None = None,
+    baseline: float | Float[Tensor, "*#n #d"] = 0.0,
+    groups: Int[Tensor, " *d"] | None = None,
+    outputs: Outputs = None,
+    chunk: int | None = None,
+) -> Float[Tensor, "n k *d"]:
+    """The mean over random orders, the same for all samples; 25 of them in maess, 4.1.
+
+    Whatever the number of orders, the values add up to f(x) - f(baseline).  Inputs at the baseline cost nothing.
+    generator: of the orders, on the CPU.  The other arguments as in `exact`.
+    """
+    checked(model, x)
+    if permutations < 1:
+        raise ValueError(f"permutations={permutations} must be at least 1.")
+    player = _player(x, groups)
+    players = int(player.max()) + 1
+    differs = (x != torch.as_tensor(baseline, dtype=x.dtype, device=x.device)).flatten(1).to(x.dtype)
+    moves = x.new_zeros(len(x), players).index_add_(1, player.flatten(), differs) > 0
+
+    def earned(order: Tensor) -> Tensor:
+        # step t adds the t-th player; one whose inputs are at the baseline anyway changes nothing and earns nothing
+        joins = torch.cat([moves.new_ones(len(x), 1), moves[:, order]], 1)
+        sample, step = joins.nonzero(as_tuple=True)
+        rank = order.argsort()
+        values = _values(model, x, baseline, sample, step, lambda t: rank < t.unsqueeze(1), player, outputs, chunk)
+        same = sample[1:] == sample[:-1]
+        found = values.new_zeros(len(x), players, values.shape[1])
+        found[sample[1:][same], order[step[1:][same] - 1]] = values.diff(dim=0)[same]
+        return found
+
+    total: Any = sum(earned(torch.randperm(players, generator=generator).to(x.device)) for _ in range(permutations))
+    return _spread((total / permutations).mT, player)
+
+
+def patches(shape: tuple[int, ...], size: int) -> Int[Tensor, "..."]:
+    """Groups of neighbouring pixels, `size` by `size`, over all channels, for images of that shape."""
+    if size < 1 or len(shape) < 2:
+        raise ValueError(f"patches of {size} pixels for a shape {shape}: name (..., height, width) and at least 1.")
+    height, width = shape[-2:]
+    rows, columns = torch.arange(height) // size, torch.arange(width) // size
+    return (rows.unsqueeze(1) * (columns[-1] + 1) + columns).expand(shape).contiguous()
+
+
+def _player(x: Tensor, groups: Tensor | None) -> Int[Tensor, " *d"]:
+    """The player that each input belongs to."""
+    if groups is None:
+        return torch.arange(x[0].numel(), device=x.device).view(x.shape[1:])
+    if groups.shape != x.shape[1:] or groups.is_floating_point():
+        raise ValueError(
+            f"groups is {groups.dtype} {tuple(groups.shape)}: an integer for each input, {tuple(x.shape[1:])}."
+        )
+    names = groups.unique().tolist()
+    if names != list(range(len(names))):
+        raise ValueError(f"the groups must be numbered 0, 1, ... without gaps, found {names}.")
+    return groups.to(x.device)
+
+
+def _values(
+    model: nn.Module,
+    x: Tensor,
+    baseline: float | Tensor,
+    sample: Int[Tensor, " rows"],
+    coalition: Int[Tensor, " rows"],
+    present: Callable[[Tensor], Tensor],
+    player: Int[Tensor, " *d"],
+    outputs: Outputs,
+    chunk: int | None,
+) -> Float[Tensor, "rows k"]:
+    """The explained outputs of samples of which only the inputs of the players that are present are there."""
+    chunk = at_a_time(x) if chunk is None else chunk
+    if chunk < 1:
+        raise ValueError(f"chunk={chunk} must be at least 1 row.")
+    absent = torch.as_tensor(baseline, dtype=x.dtype, device=x.device).expand_as(x)
+    found = []
+    with torch.no_grad():
+        for some, its in zip(sample.split(chunk), coalition.split(chunk), strict=True):
+            out = model(torch.where(present(its)[:, player], x[some], absent[some]))
+            found.append(out @ readout(out, outputs).mT)
+    return torch.cat(found)
+
+
+def _spread(earned: Float[Tensor, "n k p"], player: Int[Tensor, " *d"]) -> Float[Tensor, "n k *d"]:
+    """Each input's even share of what its player earned."""
+    return (earned / player.flatten().bincount())[:, :, player]
+
+
+def deep_shap(
+    model: nn.Module, x: Float[Tensor, "n *d"], *, background: Float[Tensor, "m *d"]
+) -> Float[Tensor, "n k *d"]:
+    """SHAP values of all outputs by shap's DeepExplainer, for a Sequential on the CPU.  [lundberg2017]
+
+    background: samples that stand for an input that is not there.  shap knows torch's own layers alone, so spectral
+    ones are folded first, and a leading Flatten goes.
+    """
+    with warnings.catch_warnings(action="ignore"):  # of its colour maps and progress bars
+        import shap
+
+    layers = [layer for layer in fold(model).cpu() if not isinstance(layer, nn.Flatten)]  # type: ignore[attr-defined]
+    explainer = shap.DeepExplainer(nn.Sequential(*layers), background.cpu())
+    return torch.from_numpy(explainer.shap_values(x.cpu(), check_additivity=False)).movedim(-1, 1)

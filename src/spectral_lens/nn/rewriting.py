@@ -1,0 +1,166 @@
+"""Networks in another form with the same outputs: spectral, plain again, or their linear layers multiplied into one."""
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from spectral_lens.nn.layers import Dense, Spectral, SpectralConv2d, SpectralLinear, geometry_of
+
+
+def spectralize(model: nn.Module, *, init: str = "chicchi") -> nn.Module:
+    """A copy of the model with every Linear and Conv2d in spectral form and the same outputs.
+
+    lam_in = 1, lam_out = 0 and psi = weight; what was frozen stays frozen.  `init` is what a later
+    `reset_parameters` draws.  A layer that stands in several places stays one layer.
+    """
+
+    def spectral(layer: nn.Module) -> nn.Module | None:
+        # exact types: a subclass may use its weight in a way of its own
+        if isinstance(layer, nn.Linear) and type(layer) in (nn.Linear, Dense):
+            new: Spectral = SpectralLinear(
+                layer.in_features, layer.out_features, bias=layer.bias is not None, init=init, **_like(layer.weight)
+            )
+        elif type(layer) is nn.Conv2d:
+            new = SpectralConv2d(**geometry_of(layer), bias=layer.bias is not None, init=init, **_like(layer.weight))
+        else:
+            return None
+        trainable = layer.weight.requires_grad, layer.bias is not None and layer.bias.requires_grad
+        new._take(layer.weight, layer.bias, trainable)
+        return new
+
+    return _rewrite(model, spectral)
+
+
+def fold(model: nn.Module) -> nn.Module:
+    """A copy of the model with every spectral layer folded back into a plain one of the same outputs."""
+
+    @torch.no_grad()
+    def plain(layer: nn.Module) -> nn.Module | None:
+        if isinstance(layer, SpectralLinear):
+            new: nn.Module = nn.Linear(
+                layer.in_features, layer.out_features, bias=layer.bias is not None, **_like(layer.psi)
+            )
+        elif isinstance(layer, SpectralConv2d):
+            new = nn.Conv2d(**layer.geometry, bias=layer.bias is not None, **_like(layer.psi))
+        else:
+            return None
+        weight, bias = new.get_parameter("weight"), layer.bias
+        weight.copy_(layer.weight).requires_grad_(
+            any(each.requires_grad for each in (layer.lam_in, layer.lam_out, layer.psi))
+        )
+        if bias is not None:
+            new.get_parameter("bias").copy_(bias).requires_grad_(bias.requires_grad)
+        return new
+
+    return _rewrite(model, plain)
+
+
+def _like(tensor: Tensor) -> dict:
+    return {"device": tensor.device, "dtype": tensor.dtype}
+
+
+def children(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The module's children by name, a repeated one each time: `named_children` lists it once."""
+    return [(name, child) for name, child in module._modules.items() if child is not None]
+
+
+def _rewrite(model: nn.Module, replace: Callable[[nn.Module], nn.Module | None]) -> nn.Module:
+    """A deep copy in which `replace` has exchanged the layers that it knows; shared layers stay shared."""
+    model = copy.deepcopy(model)
+    done: dict[nn.Module, nn.Module] = {}
+
+    def walk(module: nn.Module) -> nn.Module:
+        if module not in done:
+            new = replace(module)
+            done[module] = module if new is None else new.train(module.training)
+            if new is None:
+                for name, child in children(module):
+                    module.register_module(name, walk(child))
+        return done[module]
+
+    return walk(model)
+
+
+DENSE = {nn.Linear, Dense, SpectralLinear}
+
+
+@torch.no_grad()
+def retract(model: nn.Module) -> nn.Module:
+    """A copy of the model in which consecutive dense layers of a Sequential have become one plain layer.
+
+    W = W_L ... W_1,  b = b_L + W_L b_(L-1) + ...        [giambagli, II.A, the compact operator A_c of Fig. 2(b)]
+
+    The outputs stay the same.  Plain and spectral layers can be mixed; the new layer has the name of the last one, and
+    may be trained where any of them might.  Identities go; a layer alone, and whatever stands in no Sequential, stays.
+    """
+    model = copy.deepcopy(model)
+    for chain in [module for module in model.modules() if type(module) is nn.Sequential]:
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        for segment in segments(chain):
+            name, layer = segment[-1]
+            if len(segment) > 1:
+                owns = [(each, dict(each.named_parameters())) for _, each in segment]
+                weight, bias = product(owns)
+                shape = weight.shape[1], weight.shape[0]
+                layer = nn.Linear(*shape, bias=bias is not None).to(weight).train(chain.training)
+                trained = any(parameter.requires_grad for _, own in owns for parameter in own.values())
+                layer.weight.copy_(weight)
+                if bias is not None:
+                    layer.bias.copy_(bias)
+                layer.requires_grad_(trained)
+            layers[name] = layer
+        chain._modules.clear()
+        for name, layer in layers.items():
+            chain.add_module(name, layer)
+    return model
+
+
+def segments(chain: nn.Sequential) -> list[list[tuple[str, nn.Module]]]:
+    """The layers in order, those that do something; dense ones with nothing between them stand together."""
+    found: list[list[tuple[str, nn.Module]]] = []
+    for name, layer in children(chain):
+        if type(layer) in DENSE and found and type(found[-1][-1][1]) in DENSE:
+            found[-1].append((name, layer))
+        elif type(layer) is not nn.Identity:
+            found.append([(name, layer)])
+    return found
+
+
+def product(owns: Sequence[tuple[nn.Module, Mapping[str, Tensor]]]) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias of the one layer that consecutive ones amount to.
+
+    W = W_L ... W_1 and b = b_L + W_L b_(L-1) + ..., built from the output back, where the matrices have fewest rows.
+    """
+    last, state = owns[-1]
+    weight, bias = weight_of(last, state), state.get("bias")
+    for layer, own in reversed(owns[:-1]):
+        if (shift := own.get("bias")) is not None:
+            shift = (weight @ shift.unsqueeze(-1)).squeeze(-1)
+            bias = shift if bias is None else bias + shift
+        weight = times(weight, layer, own)
+    return weight, bias
+
+
+def times(left: Tensor, layer: nn.Module, state: Mapping[str, Tensor]) -> Tensor:
+    """left @ the layer's weight.  A spectral layer's weight, as large as psi, is not formed:
+
+    left W = (left psi) diag(lam_in) - (left diag(lam_out)) psi
+    """
+    if not isinstance(layer, SpectralLinear):
+        return left @ state["weight"]
+    both = torch.cat([left, left * state["lam_out"].unsqueeze(-2)], -2) @ state["psi"]
+    departing, arriving = both.chunk(2, -2)
+    return departing * state["lam_in"].unsqueeze(-2) - arriving
+
+
+def below(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    return {key[len(name) + 1 :]: value for key, value in state.items() if key.startswith(f"{name}.")}
+
+
+def weight_of(layer: nn.Module, state: Mapping[str, Tensor]) -> Tensor:
+    if isinstance(layer, SpectralLinear):
+        return (state["lam_in"].unsqueeze(-2) - state["lam_out"].unsqueeze(-1)) * state["psi"]
+    return state["weight"]

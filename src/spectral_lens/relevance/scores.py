@@ -1,0 +1,77 @@
+"""What the trained eigenvalues say of the inputs: their relevance and their ranking."""
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from spectral_lens.nn.layers import SpectralConv2d, SpectralLinear
+from spectral_lens.training import Trained
+
+_BLOCK = 2**17  # numbers of psi that are squared at a time, in a CPU's cache; vector_norm takes up to 14 times as long
+
+
+def relevance(lam_in: Float[Tensor, "*r d"], psi: Float[Tensor, "*shape"]) -> Float[Tensor, "*r d"]:
+    """Relevance of input i: |lam_in_i| * sqrt(sum_j psi_ji^2), the norm of its weights where lam_out = 0.
+
+    [chicchi, 5; the printed formula omits the square, the authors' code has it]
+
+    lam_in: (d,) or (r, d).  psi: (*r, out, d) of a dense layer, or (*r, out, d, height, width) of a convolution
+    (groups = 1), whose relevance is that of the input channels.
+    """
+    channels = lam_in.ndim  # psi's axis of the inputs: behind the runs and the outputs
+    others = [axis for axis in range(lam_in.ndim - 1, psi.ndim) if axis != channels]
+    if psi.ndim <= channels or psi.shape[channels] != lam_in.shape[-1]:
+        raise ValueError(f"psi {tuple(psi.shape)} has no axis of {lam_in.shape[-1]} inputs behind its outputs.")
+    rows = psi.shape[channels - 1]
+    if psi.device.type == "cpu":
+        rows = max(1, _BLOCK * rows // psi.numel())
+    squares = sum(part.square().sum(others) for part in psi.split(rows, channels - 1))
+    return lam_in.abs() * squares.sqrt()
+
+
+def of_inputs(trained: Trained | nn.Module) -> Float[Tensor, "*r d"]:
+    """Relevance of the network's inputs, read off its first layer: (r, d) of all runs, or (d,) of one module.
+
+    Raises ValueError where the first layer with weights is not spectral.
+    """
+    model = trained.model if isinstance(trained, Trained) else trained
+    for name, layer in model.named_modules():
+        if isinstance(layer, SpectralLinear | SpectralConv2d):
+            state = trained.state if isinstance(trained, Trained) else dict(model.state_dict())
+            prefix = f"{name}." if name else ""
+            return relevance(state[f"{prefix}lam_in"], state[f"{prefix}psi"])
+        if next(layer.parameters(recurse=False), None) is not None:
+            raise ValueError(f"the first layer, {name or type(layer).__name__}, is not spectral: see spectralize().")
+    raise ValueError(f"{type(model).__name__} has no layer with weights.")
+
+
+def normalised(scores: Float[Tensor, "*r d"]) -> Float[Tensor, "*r d"]:
+    """Scores divided by their maximum, so that runs whose first layers shrank differently can be compared."""
+    return scores / scores.amax(-1, keepdim=True)
+
+
+def overall(explained: Float[Tensor, "n k *d"]) -> Float[Tensor, " d"]:
+    """One score for each input from explanations of many samples: the mean |R| over samples and outputs, normalised."""
+    return normalised(explained.abs().flatten(2).mean((0, 1)))
+
+
+def ranking(scores: Float[Tensor, "*r d"]) -> Int[Tensor, "*r d"]:
+    """Inputs from the most to the least relevant; equal scores keep the order of the inputs."""
+    return scores.argsort(dim=-1, descending=True, stable=True)
+
+
+def sparsity(scores: Float[Tensor, "*r d"], *, threshold: float = 0.01) -> Float[Tensor, "*r"]:
+    """Share of the inputs whose score is below `threshold` times the largest; 1 where all are zero."""
+    largest = scores.amax(-1, keepdim=True)
+    return ((scores < threshold * largest) | (largest == 0)).to(scores.dtype).mean(-1)
+
+
+def pearson(a: Float[Tensor, "*#r d"], b: Float[Tensor, "*#r d"]) -> Float[Tensor, "*r"]:
+    """Pearson's correlation over the inputs, for each run."""
+    a, b = (each.double() - each.double().mean(-1, keepdim=True) for each in (a, b))
+    return (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1))
+
+
+def pair_difference(scores: Float[Tensor, "*r d"]) -> Float[Tensor, "*r"]:
+    """Mean over the pairs (0, 1), (2, 3), ... of the difference of their scores over their mean."""
+    pairs = scores.unflatten(-1, (-1, 2))
+    return (pairs.diff(dim=-1).squeeze(-1).abs() / pairs.mean(-1)).mean(-1)

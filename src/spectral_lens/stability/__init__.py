@@ -1,0 +1,1 @@
+"""One index from the spectra of four operators, the bounds that join them, and attacks."""

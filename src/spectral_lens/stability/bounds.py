@@ -1,0 +1,102 @@
+"""The bounds that join a network's operators, each a function that returns both of its sides.
+
+Everything takes spectra, norms, matrices or callables.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from spectral_lens.explain.quality import ssm
+from spectral_lens.operators.spectra import attribution_condition, effective_rank, sigma, spectral_entropy
+
+
+class Sides(NamedTuple):
+    """left <= right, if the bound holds."""
+
+    left: Tensor
+    right: Tensor
+
+    @property
+    def ratio(self) -> Tensor:
+        """left / right, at most 1 where the bound holds; 0 where both are zero."""
+        return torch.where(self.left == 0, 0, self.left / self.right)
+
+
+def forward_sensitivity(
+    function: Callable[[Tensor], Tensor],
+    x: Float[Tensor, "n *d"],
+    shift: Float[Tensor, "n *d"],
+    *,
+    index: int | float | Float[Tensor, " n"],
+) -> Sides:
+    """||f(x + d) - f(x)|| <= GMSI ||d|| for each sample, to first order in d.
+
+    index: GMSI, s_J or ||J_f(x)||_2 of each sample.  The bound is exact where the index bounds the Jacobian on the
+    whole way, as s_J of a piecewise-linear network does within a piece.
+    """
+    with torch.no_grad():
+        return Sides(_length(function(x + shift) - function(x)), index * _length(shift))
+
+
+def norm_refinement(s: Float[Tensor, "*n r"]) -> Sides:
+    """||J||_F^2 <= exp(H) ||J||_2^2, from the singular values: H is a mean of -log p_i, and each is >= -log p_1."""
+    return Sides(s.square().sum(-1), effective_rank(s) * s.square().amax(-1))
+
+
+def typical_sensitivity(s: Float[Tensor, "*n r"], *, inputs: int) -> Sides:
+    """E ||J u||^2 = ||J||_F^2 / d <= exp(H) / d ||J||_2^2 for a direction u that is uniform on the sphere.
+
+    inputs: d.  Raises ValueError where there are fewer than singular values.
+    """
+    if inputs < s.shape[-1]:
+        raise ValueError(f"inputs={inputs}: a matrix with {s.shape[-1]} singular values has at least as many.")
+    left, right = norm_refinement(s)
+    return Sides(left / inputs, right / inputs)
+
+
+def condition_bound(s: Float[Tensor, "*n r"]) -> Sides:
+    """sqrt(r) exp(-H / 2) <= kappa: a low entropy forces a large `attribution_condition`."""
+    return Sides(math.sqrt(s.shape[-1]) * (-spectral_entropy(s) / 2).exp(), attribution_condition(s))
+
+
+def quality_bound(R: Float[Tensor, "*n k d"]) -> Sides:
+    """SSM^2 = ||R||_F^2 / ||R||_2^2 <= exp(H(R)): what `quality.ssm` measures is a typical over a worst case, too."""
+    return Sides(ssm(R).square(), effective_rank(sigma(R)))
+
+
+def kernel_perturbation(K: Float[Tensor, "*b n n"], changed: Float[Tensor, "*b n n"]) -> Sides:
+    """max_i |lambda_i(K') - lambda_i(K)| <= ||K' - K||_2 for symmetric matrices.  [weyl1912]
+
+    Raises ValueError for matrices that are empty, not symmetric, or of different sizes.
+    """
+    if K.shape != changed.shape or not K.numel():
+        raise ValueError(
+            f"the kernels are {tuple(K.shape)} and {tuple(changed.shape)}: alike, and not empty, is needed."
+        )
+    for name, matrix in (("K", K), ("changed", changed)):
+        off = (matrix - matrix.mT).abs().amax((-2, -1))
+        if not (off <= 1e-4 * matrix.abs().amax((-2, -1))).all():
+            raise ValueError(f"{name} is not symmetric, or not finite.")
+    before, after = torch.linalg.eigvalsh(K), torch.linalg.eigvalsh(changed)
+    return Sides((after - before).abs().amax(-1), torch.linalg.eigvalsh(changed - K).abs().amax(-1))
+
+
+def kernel_size(K: Float[Tensor, "m m"], norms: Float[Tensor, " n"]) -> Sides:
+    """s_K = lambda_max(K) / n <= mean_i ||grad_theta f(x_i)||_2^2, which is at most s_theta^2.
+
+    K = G G^T with the samples' gradients, each (k, p), as the block rows of G, and ||G||_2^2 <= sum_i ||G_i||_2^2.
+    K: the kernel of n samples, m = n or, with all outputs, m = n k.  norms: of the same samples.
+    Raises ValueError where m is no multiple of n.
+    """
+    if not len(norms) or len(K) % len(norms):
+        raise ValueError(f"a kernel of {len(K)} rows does not belong to {len(norms)} samples.")
+    return Sides(torch.linalg.eigvalsh(K)[-1] / len(norms), norms.square().mean())
+
+
+def _length(vectors: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(vectors.flatten(1), dim=1)

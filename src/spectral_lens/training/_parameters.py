@@ -1,0 +1,135 @@
+"""The tensors of many runs: what is trained in one matrix, what a user names at its place in it."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from spectral_lens.nn.mlp import tensors
+from spectral_lens.training import _parameters
+
+PerRun = float | Sequence[float]
+
+_TOGETHER = 2**20  # parameters: with gradient, signs and what an optimiser remembers they stay in a CPU's cache
+
+
+class Stack:
+    """The runs' tensors on the device: what is trained in one matrix `theta`, the rest by name in `fixed`.
+
+    `blocks`: the rows of theta that are best updated together, one block after the other.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        seeds: Sequence[int],
+        *,
+        redraw: bool,
+        start: Mapping[str, Tensor] | None,
+        device: torch.device,
+    ) -> None:
+        drawn = _parameters.stack(model, seeds, redraw=redraw)
+        state = {name: value.to(device) for name, value in (drawn | _fitting(start or {}, drawn)).items()}
+        self.order = list(state)
+        self.names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+        self.shapes = [state[name].shape[1:] for name in self.names]
+        self.sizes = [shape.numel() for shape in self.shapes]
+        self.theta = torch.cat([state[name].reshape(len(seeds), -1) for name in self.names], 1)
+        self.fixed = {name: state[name] for name in self.order if name not in self.names}
+        self.runs = len(seeds)
+        parts = zip(self.names, self.theta.split(self.sizes, 1), self.shapes, strict=True)
+        self._leaves = {name: part.view(self.runs, *shape).detach().requires_grad_() for name, part, shape in parts}
+        rows = max(1, _TOGETHER // self.theta.shape[1]) if device.type == "cpu" else self.runs
+        self.blocks = [slice(k, min(k + rows, self.runs)) for k in range(0, self.runs, rows)]
+        self._gradient = torch.empty_like(self.theta[self.blocks[0]])
+
+    def state(self) -> dict[str, Tensor]:
+        """Every tensor by name, (r, ...); what is trained looks into theta and asks for gradients."""
+        return self._leaves | self.fixed
+
+    def gradients(self, of: Tensor) -> tuple[Tensor, ...]:
+        """The gradients of a number with respect to what is trained, in the order of `names`."""
+        return torch.autograd.grad(of, list(self._leaves.values()), materialize_grads=True)
+
+    def joined(self, gradients: Sequence[Tensor], block: slice, factor: float) -> Float[Tensor, "rows p"]:
+        """The gradients times a factor, as one block's rows of theta, in memory that the next call writes again."""
+        rows = self._gradient[: block.stop - block.start]
+        for part, into in zip(gradients, rows.split(self.sizes, 1), strict=True):
+            torch.mul(part[block].reshape(into.shape), factor, out=into)
+        return rows
+
+    def per_run(self, value: PerRun, what: str) -> Float[Tensor, "r 1"]:
+        """One number for all runs, or one for each, as a column."""
+        column = torch.as_tensor(value, dtype=self.theta.dtype, device=self.theta.device)
+        if column.ndim > 1 or column.numel() not in (1, self.runs):
+            raise ValueError(f"{what} has {column.numel()} values for {self.runs} runs: give one, or one per run.")
+        return column.reshape(-1, 1).expand(self.runs, 1)
+
+    def coefficients(self, by_name: Mapping[str, PerRun] | None, what: str) -> list[tuple[slice, Float[Tensor, "r 1"]]]:
+        """For each named parameter its columns of theta and its coefficient in each run."""
+        self._known(by_name or {}, what)
+        ends = itertools.accumulate(self.sizes)
+        places = {name: slice(end - size, end) for name, size, end in zip(self.names, self.sizes, ends, strict=True)}
+        return [(places[name], self.per_run(value, f"{what}[{name!r}]")) for name, value in (by_name or {}).items()]
+
+    def held(self, by_name: Mapping[str, Tensor] | None) -> Bool[Tensor, "r p"] | None:
+        """True where a mask holds a parameter at its initial value; None where there are no masks."""
+        if not by_name:
+            return None
+        self._known(by_name, "masks")
+        held = torch.zeros_like(self.theta, dtype=torch.bool)
+        for name, part, shape in zip(self.names, held.split(self.sizes, 1), self.shapes, strict=True):
+            if name in by_name:
+                given = by_name[name]
+                if given.dtype != torch.bool or given.shape not in (shape, (self.runs, *shape)):
+                    raise ValueError(
+                        f"masks[{name!r}] is {given.dtype} {tuple(given.shape)}: it must be torch.bool of shape "
+                        f"{tuple(shape)}, or {(self.runs, *shape)} for a mask of each run's own."
+                    )
+                part.copy_(~given.to(part.device).expand(self.runs, *shape).reshape(self.runs, -1))
+        return held
+
+    def _known(self, by_name: Mapping[str, object], what: str) -> None:
+        if unknown := [name for name in by_name if name not in self.names]:
+            raise ValueError(f"{what} names {unknown}, but what is trained is {self.names}.")
+
+
+def _fitting(start: Mapping[str, Tensor], drawn: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies of the given tensors, in the type of those whose place they take."""
+    for name, given in start.items():
+        if name not in drawn:
+            raise ValueError(f"start names {name!r}, but the model has {list(drawn)}.")
+        if given.shape != drawn[name].shape:
+            raise ValueError(
+                f"start[{name!r}] is {tuple(given.shape)}: it must be {tuple(drawn[name].shape)}, one row for each run."
+            )
+    return {name: given.detach().to(drawn[name], copy=True) for name, given in start.items()}
+
+
+def stack(model: nn.Module, seeds: Sequence[int], *, redraw: bool = True) -> dict[str, Tensor]:
+    """Parameters and buffers of one copy of the model per seed, stacked along a leading run axis.
+
+    With `redraw` each copy starts from its seed's own initial values (`reset_parameters` of every layer, as torch's
+    layers define it), otherwise from the model's present ones.  The model, on the CPU, is left with the last copy's
+    values, torch's global random state as it was.
+    Raises ValueError for a model in which one layer or one parameter stands in two places.
+    """
+    places: dict[int, str] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if places.setdefault(id(parameter), name) != name:
+            raise ValueError(
+                f"{name} and {places[id(parameter)]} are one parameter: give each place a layer of its own, "
+                "the runs' copies could not share it."
+            )
+    copies = []
+    for seed in seeds:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)  # not torch.manual_seed, which reseeds the GPUs too
+            if redraw:
+                for layer in model.modules():
+                    if callable(reset := getattr(layer, "reset_parameters", None)):
+                        reset()
+            copies.append({name: value.detach().clone() for name, value in tensors(model).items()})
+    return {name: torch.stack([each[name] for each in copies]) for name in copies[0]}

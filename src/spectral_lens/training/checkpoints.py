@@ -1,0 +1,75 @@
+"""A training's state in one file, so that an interrupted run goes on to the same numbers."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spectral_lens._runtime import files
+from spectral_lens.datasets import fingerprint
+
+
+def save(path: Path, settings: Mapping[str, object], tensors: Mapping[str, Tensor]) -> None:
+    """Write the tensors and what they belong to; aside first, then renamed, so that a file is whole or not there."""
+    arrays = {f"tensor:{name}": value.cpu().numpy() for name, value in tensors.items()}
+    with files.replacing(path) as aside, open(aside, "wb") as file:
+        np.savez(file, settings=np.array(json.dumps(_plain(settings))), **arrays)  # type: ignore[arg-type]
+
+
+def load(path: Path, settings: Mapping[str, object]) -> dict[str, Tensor]:
+    """The tensors of a file that `save` wrote for the same settings.
+
+    Raises ValueError, naming what differs, for a file of another experiment, and for one that cannot be read.
+    """
+    try:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+            written = json.loads(str(file["settings"]))
+            tensors = {name[7:]: torch.from_numpy(file[name]) for name in file.files if name.startswith("tensor:")}
+    except Exception as error:
+        raise ValueError(
+            f"{path} is no readable checkpoint ({error}): remove it to start from the beginning."
+        ) from error
+    now = json.loads(json.dumps(_plain(settings)))
+    differs = [f"{k}: {written.get(k)} then, {now.get(k)} now" for k in now | written if written.get(k) != now.get(k)]
+    if differs:
+        raise ValueError(
+            f"{path} belongs to another experiment ({'; '.join(differs)}): remove it or name another checkpoint."
+        )
+    return tensors
+
+
+def _plain(value: object) -> object:
+    """Settings in a form that a file can hold and compare; tensors by their hash."""
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, Tensor | np.ndarray):
+        return fingerprint(value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(each) for each in value]
+    return value
+
+
+def progress(generators: list[torch.Generator], history: dict[str, list[Tensor]]) -> dict[str, Tensor]:
+    """What changes from epoch to epoch besides the tensors that training updates in place."""
+    streams = {"generators": torch.stack([generator.get_state() for generator in generators])}
+    return streams | {f"history:{name}": torch.stack(values) for name, values in history.items()}
+
+
+def restore(
+    saved: dict[str, Tensor],
+    tensors: dict[str, Tensor],
+    generators: list[torch.Generator],
+    history: dict[str, list[Tensor]],
+) -> int:
+    """Put a checkpoint's numbers where they were; the number of epochs already done."""
+    for name, tensor in tensors.items():
+        tensor.copy_(saved[name])
+    for generator, state in zip(generators, saved["generators"], strict=True):
+        generator.set_state(state.clone())  # a row of a larger tensor would crash torch
+    for name, values in saved.items():
+        if name.startswith("history:"):
+            history[name.removeprefix("history:")] = list(values)
+    return len(history["loss"])

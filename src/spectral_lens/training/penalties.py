@@ -1,0 +1,189 @@
+"""Prices on the spectrum of the input Jacobian J (k x d), for `training.fit(penalty=...)`.
+
+Each is a function of J at every sample of the batch, averaged over the batch, times the strength of the run.  A product
+with J is one backward pass for all runs and samples together: the outputs of a sample depend on that sample's inputs
+only.  (Under batch normalisation in training they do not; then J^T v is the derivative of the batch's sum of v f.)
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from spectral_lens.nn.gates import Gates, inside
+from spectral_lens.training._loop import Step
+from spectral_lens.training._parameters import PerRun
+
+
+@dataclass(frozen=True)
+class _Price:
+    """strength: one number for all runs, or one for each; not negative.  Raises ValueError for others."""
+
+    strength: PerRun
+
+    def __post_init__(self) -> None:
+        given = torch.as_tensor(self.strength, dtype=torch.float64)
+        if given.ndim > 1 or not given.numel() or not (given.isfinite() & (given >= 0)).all():
+            raise ValueError(f"strength={self.strength} must be a finite number that is not negative, or one per run.")
+        object.__setattr__(self, "strength", tuple(given.tolist()) if given.ndim else given.item())
+
+    def of(self, step: Step) -> Float[Tensor, "r b"]:
+        """What is priced, of each sample."""
+        raise NotImplementedError
+
+    def __call__(self, step: Step) -> Float[Tensor, " r"]:
+        strength = torch.as_tensor(self.strength, dtype=step.out.dtype, device=step.out.device)
+        if strength.numel() not in (1, len(step.out)):
+            raise ValueError(f"strength has {len(strength)} values for {len(step.out)} runs: give one, or one per run.")
+        return strength * self.of(step).mean(1).to(step.out.dtype)
+
+
+@dataclass(frozen=True)
+class JacobianNorm(_Price):
+    """strength * ||J||_F^2, estimated without bias by random projections.   [hoffman2019]
+
+    ||J||_F^2 = k / m E sum_i ||J^T v_i||^2 for m orthonormal random directions v_i of the k outputs: m backward passes.
+    projections: m; as many as there are outputs give the norm itself, and nothing is drawn.
+    Raises ValueError for fewer than one, and at the first step for more than there are outputs.
+    """
+
+    projections: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.projections < 1:
+            raise ValueError(f"projections={self.projections} must be at least 1.")
+
+    def of(self, step: Step) -> Float[Tensor, "r b"]:
+        out = _outputs(step)
+        outputs = out.shape[2]
+        if self.projections > outputs:
+            raise ValueError(f"projections={self.projections}, but there are only {outputs} outputs.")
+        if self.projections == outputs:
+            return _jacobian(step, out, graph=True).square().sum((2, 3))
+        normal = _normal(step.draw(torch.Size((*out.shape, self.projections))))
+        frames = _unit(normal, 2) if self.projections == 1 else torch.linalg.qr(normal).Q
+        pulled = [_pull(step, out, v, graph=True) for v in frames.unbind(3)]
+        return outputs / self.projections * torch.stack([each.square().sum(2) for each in pulled]).sum(0)
+
+
+@dataclass(frozen=True)
+class LargestSingularValue(_Price):
+    """strength * sigma_1(J)^2.   [yoshida2017, there of the weights]
+
+    The direction comes from `steps` steps of the power iteration from a random start, of which all vectors are used:
+    v maximises ||J^T v|| over their span (Rayleigh and Ritz), so the estimate ||J^T v||^2 comes from below, and is
+    exact with one step less than there are outputs.  No derivative is taken of the direction, as sigma_1 needs none.
+    Costs 2 steps + 2 backward passes.
+    Raises ValueError for negative steps.
+    """
+
+    steps: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps < 0:
+            raise ValueError(f"steps={self.steps} must not be negative.")
+
+    def of(self, step: Step) -> Float[Tensor, "r b"]:
+        out = _outputs(step)
+        v = self._direction(step, out) if out.shape[2] > 1 else torch.ones_like(out)
+        return _pull(step, out, v, graph=True).square().sum(2)
+
+    def _direction(self, step: Step, out: Tensor) -> Float[Tensor, "r b k"]:
+        start = _unit(_normal(step.draw(out.shape)), 2).to(out.dtype).requires_grad_()
+        # linear in the start, so its own pull-back is the product with J
+        first = torch.autograd.grad(out, step.x, start, create_graph=True)[0]
+        directions, images = [_wide(start.detach())], [_wide(first.detach().flatten(2))]
+        for _ in range(min(self.steps, out.shape[2] - 1)):
+            along = images[-1].view(step.x.shape).to(step.x.dtype)
+            pushed = _unit(_wide(torch.autograd.grad(first, start, along, retain_graph=True)[0]), 2)
+            span = torch.stack(directions, 3)
+            for _ in range(2):  # twice, so that rounding does not bring them back
+                pushed = pushed - (span @ (span.mT @ pushed.unsqueeze(3))).squeeze(3)
+            directions.append(_unit(pushed, 2))
+            images.append(_wide(_pull(step, out, directions[-1], graph=False)))
+        span = torch.stack(images, 2)
+        best = torch.linalg.eigh(span @ span.mT).eigenvectors[..., -1:]
+        return (torch.stack(directions, 3) @ best).squeeze(3)
+
+
+@dataclass(frozen=True)
+class SpectralEntropy(_Price):
+    """-strength * H(J): minus the entropy of the Jacobian's spectrum (`operators.spectra.spectral_entropy`).
+
+    With J J^T = U diag(lambda) U^T, k x k, t its trace and p = lambda / t
+
+        H = -sum p log p   and   dH / d(J J^T) = C = -U diag(log p + H) U^T / t,
+
+    which holds where eigenvalues coincide, too.  Those below rounding count as zero, with no gradient; a Jacobian that
+    is zero has neither price nor gradient.
+    sampled: False takes k backward passes that can be differentiated again, for <C, J J^T>.  True takes k plain ones
+    and a single one of that kind, for its mean over random signs e, (J^T e) (J^T C e): the value is the same, the
+    gradient is right on average.
+    """
+
+    sampled: bool = False
+
+    def of(self, step: Step) -> Float[Tensor, "r b"]:
+        out = _outputs(step)
+        J = _wide(_jacobian(step, out, graph=not self.sampled))
+        with torch.no_grad():
+            tiny = torch.finfo(J.dtype).eps
+            gram = J @ J.mT
+            inverse = gram.diagonal(dim1=2, dim2=3).sum(2).sqrt().clamp(min=tiny**2).reciprocal()[..., None, None]
+            p, U = torch.linalg.eigh(gram * inverse.square())
+            H = torch.where(p > tiny, torch.special.entr(p), 0).sum(2)
+            slopes = torch.where(p > tiny, -(p.log() + H.unsqueeze(2)), 0)
+            C = (U * slopes.unsqueeze(2)) @ U.mT * inverse  # the other root of 1 / t goes to the other factor
+        if self.sampled:
+            signs = (step.draw(out.shape) < 0.5).to(J.dtype).unsqueeze(3) * 2 - 1
+            pulled = _pull(step, out, signs.squeeze(3), graph=True).unsqueeze(3) * inverse
+            change = 2 * (pulled * (J.mT @ (C @ signs))).sum((2, 3))
+        else:
+            change = 2 * (J * inverse * (C @ J.detach())).sum((2, 3))
+        return -(H + change - change.detach())
+
+
+def _outputs(step: Step) -> Float[Tensor, "r b k"]:
+    """The outputs; one for each sample where there is no axis of outputs."""
+    return step.out.reshape(*step.out.shape[:2], -1)
+
+
+def _jacobian(step: Step, out: Float[Tensor, "r b k"], *, graph: bool) -> Float[Tensor, "r b k d"]:
+    rows = torch.eye(out.shape[2], dtype=out.dtype, device=out.device)
+    return torch.stack([_pull(step, out, row.expand_as(out), graph=graph) for row in rows], 2)
+
+
+def _pull(step: Step, out: Tensor, v: Float[Tensor, "r b k"], *, graph: bool) -> Float[Tensor, "r b d"]:
+    """J^T v of every sample; graph: whether it can be differentiated again."""
+    (pulled,) = torch.autograd.grad(out, step.x, v.to(out.dtype), create_graph=graph, retain_graph=True)
+    return pulled.flatten(2)
+
+
+def _normal(uniform: Tensor) -> Tensor:
+    """Normal random numbers from uniform ones, which stay off 0 and 1, where they would be infinite."""
+    return torch.special.ndtri(_wide(inside(uniform)))
+
+
+def _unit(vectors: Tensor, dim: int) -> Tensor:
+    """At length one, or zero."""
+    length = torch.linalg.vector_norm(vectors, dim=dim, keepdim=True)
+    return vectors / length.clamp(min=torch.finfo(vectors.dtype).tiny)
+
+
+def _wide(values: Tensor) -> Tensor:
+    """In single precision at least, which the decompositions need."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+@dataclass(frozen=True)
+class OpenGates:
+    """price * sum_i P(z_i > 0): what the gates that are expected to be open cost, a penalty for `fit`."""
+
+    gates: Gates
+    price: float
+
+    def __call__(self, step: Step) -> Float[Tensor, " r"]:
+        return self.price * self.gates.probability(step.state["gates.place"]).sum(-1)

@@ -1,0 +1,104 @@
+"""What a training leaves: the networks of all runs, what they answer, and how well."""
+
+import copy
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from spectral_lens.datasets import DataSet
+from spectral_lens.nn import mlp
+from spectral_lens.training import _batched
+from spectral_lens.training.losses import LOSSES, hits
+
+
+@dataclass(frozen=True)
+class Trained:
+    """All runs of one experiment.
+
+    model: the network that they share; state: its parameters and buffers by name, (r, ...) each; history: "loss" and
+    "accuracy" as met while training, with a penalty "penalty", and with validation data "validation_loss" and
+    "validation_accuracy", (epochs, r) each (accuracy is nan for a regression); failed: by run, the first step, counted
+    from 0, whose loss with its penalty was infinite or NaN, or `steps` where only a trained parameter is, at the end;
+    steps: of each run; seconds: wall time.
+    """
+
+    model: nn.Module
+    state: dict[str, Tensor]
+    seeds: tuple[int, ...]
+    history: dict[str, Tensor]
+    failed: dict[int, int]
+    steps: int
+    seconds: float
+
+    @property
+    def runs(self) -> int:
+        return len(self.seeds)
+
+    def run(self, r: int) -> nn.Module:
+        """The network of run r, an ordinary module of its own."""
+        model = copy.deepcopy(self.model)
+        with torch.no_grad():
+            for name, tensor in mlp.tensors(model).items():
+                tensor.copy_(self.state[name][r])
+        return model
+
+
+@torch.no_grad()
+def predict(
+    trained: Trained, x: Float[Tensor, "*shape"], *, per_run: bool = False, chunk: int = 4096
+) -> Float[Tensor, "r n *k"]:
+    """The outputs of every run for the inputs x, (n, *d), or (r, n, *d) with `per_run`; `chunk` samples at a time."""
+    reference = next(iter(trained.state.values()))
+    rows = x if per_run else x.unsqueeze(0).expand(trained.runs, *x.shape)
+    parts = (part.to(reference) for part in rows.split(chunk, 1))
+    return torch.cat([_batched.forward(trained.model, trained.state, part) for part in parts], 1)
+
+
+def accuracy(trained: Trained, data: DataSet) -> Float[Tensor, " r"]:
+    """The share of samples that each run classifies correctly."""
+    out = predict(trained, data.x, per_run=data.runs is not None)
+    return hits(out, _targets(data, trained.runs).to(out.device)) / data.samples
+
+
+def error(trained: Trained, data: DataSet) -> Float[Tensor, " r"]:
+    """The mean absolute error of each run, in the unit of the quantity that y measures."""
+    if not data.quantity:
+        raise ValueError(f"{data.name} has classes: ask for the accuracy.")
+    out = predict(trained, data.x, per_run=data.runs is not None)
+    return LOSSES["mae"](out, _targets(data, trained.runs).to(out))
+
+
+@torch.no_grad()
+def recalibrated(trained: Trained, data: DataSet) -> Trained:
+    """The runs with the mean and variance of all the data in their batch normalisation, layer after layer.
+
+    Running averages lag behind layers that shrink until the end of a training.  Dropout is off.
+    """
+    runs = []
+    for r in range(trained.runs):
+        model = trained.run(r)
+        for layer in model.modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                layer.reset_running_stats()
+                layer.momentum = None  # the mean over all that it sees
+                layer.train()
+        model(data.run(r).x.to(next(model.parameters())))
+        runs.append(mlp.tensors(model))
+    state = {name: torch.stack([each[name].detach() for each in runs]) for name in trained.state}
+    return replace(trained, state=state)
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, state: dict[str, Tensor], data: DataSet, loss: str) -> tuple[Tensor, Tensor]:
+    """Mean loss and accuracy of each run, in evaluation mode; a training's own look at its validation data."""
+    runs = next(iter(state.values())).shape[0]
+    trained = Trained(model.eval(), state, tuple(range(runs)), {}, {}, 0, 0.0)
+    out, target = predict(trained, data.x, per_run=data.runs is not None), _targets(data, runs)
+    model.train()
+    return LOSSES[loss](out, target), hits(out, target) / data.samples
+
+
+def _targets(data: DataSet, runs: int) -> Tensor:
+    return data.y if data.runs is not None else data.y.unsqueeze(0).expand(runs, *data.y.shape)

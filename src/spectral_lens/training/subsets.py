@@ -1,0 +1,114 @@
+"""Which parameters of one architecture are trained: the four sets that giambagli compares, under equal conditions."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from spectral_lens.datasets import DataSet
+from spectral_lens.nn.layers import SpectralLinear
+from spectral_lens.nn.mlp import mlp
+from spectral_lens.nn.rewriting import fold, retract
+from spectral_lens.training._loop import fit, initial
+from spectral_lens.training.results import Trained
+
+EIGENVALUES, SUBSET, WEIGHTS, SPECTRAL = "eigenvalues", "random subset", "all weights", "eigenvalues and eigenvectors"
+SETS = (EIGENVALUES, SUBSET, WEIGHTS, SPECTRAL)
+SAME_START = "random subset, same start"  # a second reading of the random subset: see `compare`
+
+
+def network(sizes: Sequence[int], which: str, *, activation: str | Sequence[str] = "linear") -> nn.Sequential:
+    """A network without biases in which the set `which` can be trained.
+
+    "eigenvalues": those of all nodes behind the inputs, N_2 + ... + N_l; of a perceptron all N_1 + N_2.
+    "eigenvalues and eigenvectors": these and all psi.  [giambagli, III]
+    "all weights", "random subset" (see `subset`): the same sizes in direct space, with Keras' initial values.
+    Raises ValueError for an unknown set.
+    """
+    if which not in (*SETS, SAME_START):
+        raise ValueError(f"{which!r} is no set of parameters: use one of {'; '.join((*SETS, SAME_START))}.")
+    if which in (SUBSET, SAME_START, WEIGHTS):
+        return mlp(sizes, activation=activation, spectral=0, glorot=True, bias=False)
+    train = ["lam_out", *(["lam_in"] if len(sizes) == 2 else []), *(["psi"] if which == SPECTRAL else [])]
+    return mlp(sizes, activation=activation, spectral=len(sizes) - 1, init="giambagli", train=train, bias=False)
+
+
+def count(sizes: Sequence[int], which: str) -> int:
+    """How many numbers training may move in the set `which`; the random subset is as large as the eigenvalues."""
+    model = network(sizes, EIGENVALUES if which in (SUBSET, SAME_START) else which)
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def compare(
+    sizes: Sequence[int],
+    data: DataSet,
+    *,
+    seeds: Sequence[int],
+    sets: Sequence[str] = SETS,
+    activation: str | Sequence[str] = "linear",
+    **training: Any,
+) -> dict[str, Trained]:
+    """`training.fit` once for each set, all seeds side by side; `training` is handed on to it.
+
+    A seed stands for the same order of samples in every set, so runs of equal seed can be compared in pairs.
+    "random subset, same start" begins with the weights that the spectral network of the same seed begins with, where
+    "random subset" has Keras' initial values.
+    """
+    trained = {}
+    for which in sets:
+        model = network(sizes, which, activation=activation)
+        random = which in (SUBSET, SAME_START)
+        trained[which] = fit(
+            model,
+            data,
+            seeds=seeds,
+            masks=subset(model, count(sizes, which), seeds) if random else None,
+            start=spectral_weights(sizes, seeds, training.get("dtype")) if which == SAME_START else None,
+            **training,
+        )
+    return trained
+
+
+def spectral_weights(
+    sizes: Sequence[int], seeds: Sequence[int], dtype: torch.dtype | None = None
+) -> dict[str, Float[Tensor, "r out in"]]:
+    """The weights in direct space, by name, with which the spectral networks of these seeds start."""
+    model = network(sizes, EIGENVALUES)
+    state = initial(model, seeds, dtype=dtype or torch.float32)
+    weights = {}
+    for name, layer in model.named_children():
+        if isinstance(layer, SpectralLinear):
+            lam_in, lam_out, psi = (state[f"{name}.{part}"] for part in ("lam_in", "lam_out", "psi"))
+            weights[f"{name}.weight"] = (lam_in.unsqueeze(1) - lam_out.unsqueeze(2)) * psi
+    return weights
+
+
+def compact(trained: Trained) -> Float[Tensor, "r out in"]:
+    """The weights of the perceptron that each run's linear network amounts to, the block of A_c.  [giambagli, II.A]
+
+    Raises ValueError for a network with more than linear layers.
+    """
+    short = [fold(retract(trained.run(r))) for r in range(trained.runs)]
+    left = [layer for layer in short[0].children() if not isinstance(layer, nn.Flatten)]
+    if len(left) != 1 or not isinstance(left[0], nn.Linear):
+        raise ValueError(f"retracted, the network is still {short[0]}: only a linear one is a perceptron.")
+    return torch.stack([next(net.parameters()).detach() for net in short])
+
+
+def subset(model: nn.Module, count: int, seeds: Sequence[int]) -> dict[str, Bool[Tensor, "r *shape"]]:
+    """For each seed its own `count` of the model's trainable entries, all equally likely: masks for `training.fit`.
+
+    The network in direct space restricted to as many weights as there are eigenvalues [giambagli, III].
+    Raises ValueError where the model has fewer entries.
+    """
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters() if parameter.requires_grad}
+    sizes = [shape.numel() for shape in shapes.values()]
+    if not 1 <= count <= sum(sizes):
+        raise ValueError(f"count={count} is not between 1 and the {sum(sizes)} trainable entries of the model.")
+    chosen = torch.zeros(len(seeds), sum(sizes), dtype=torch.bool)
+    for row, seed in zip(chosen, seeds, strict=True):
+        row[torch.randperm(sum(sizes), generator=torch.Generator().manual_seed(seed))[:count]] = True
+    parts = zip(shapes.items(), chosen.split(sizes, 1), strict=True)
+    return {name: part.reshape(len(seeds), *shape) for (name, shape), part in parts}

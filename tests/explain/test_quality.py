@@ -1,0 +1,211 @@
+"""Metrics of explanations on matrices whose spectra are known, and the products that never form them."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from spectral_lens.explain import lrp, quality
+from spectral_lens.explain.gradients import gradient_x_input
+from spectral_lens.explain.quality import decompose, entropy, redistribution, ssm, stability
+from spectral_lens.operators import golub_kahan
+from spectral_lens.operators.spectra import sensitivity, sigma
+
+pytestmark = pytest.mark.usefixtures("double")
+
+
+def assert_close(found, expected, tolerance=1e-12):
+    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance * max(1e-300, expected.abs().max().item()))
+
+
+# ---- the matrix
+
+
+def test_sensitivity_of_many_entries_in_single_precision():
+    R = torch.randn(1, 10, 2_000_000, dtype=torch.float32)
+    torch.testing.assert_close(sensitivity(R).double(), sensitivity(R.double()), rtol=1e-4, atol=0)
+
+
+def test_columns_sum_to_one():
+    R, kept = redistribution(torch.randn(3, 4, 2, 5))
+    assert R.shape == (3, 4, 10)
+    assert kept.all()
+    assert_close(R.sum(2), torch.ones(3, 4), 1e-10)
+
+
+def test_columns_can_be_divided_by_the_outputs():
+    relevance, f = torch.randn(3, 4, 5), torch.randn(3, 4)
+    assert_close(redistribution(relevance, by=f).R, relevance / f[:, :, None])
+
+
+def test_small_columns_are_left_out():
+    relevance = torch.tensor([[[3.0, 1.0], [-0.5, 0.1], [0.3, 0.05], [1.0, -1.0]]])  # sums 4, -0.4, 0.35, 0
+    assert redistribution(relevance).kept.tolist() == [[True, True, True, False]]
+    R, kept = redistribution(relevance, share=0.1)
+    assert kept.tolist() == [[True, True, False, False]]
+    assert R[0].tolist() == [[0.75, 0.25], pytest.approx([1.25, -0.25]), [0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"share": 1.0}, "share=1.0"),
+        ({"share": -0.1}, "share=-0.1"),
+        ({"relevance": torch.full((1, 2, 3), float("inf"))}, "NaN or infinite"),
+        ({"relevance": torch.tensor([[[1.0, 2.0]], [[1.0, -1.0]]])}, r"samples \[1\]"),
+    ],
+)
+def test_what_cannot_be_divided_is_named(change, said):
+    with pytest.raises(ValueError, match=said):
+        redistribution(**({"relevance": torch.randn(1, 2, 3)} | change))
+
+
+# ---- the metrics
+
+
+@pytest.mark.parametrize("shape", [(3, 7), (7, 3), (4, 4), (1, 5)])
+def test_singular_values_are_torchs(shape):
+    R = torch.randn(5, *shape)
+    expected = torch.linalg.svdvals(R)
+    assert_close(sigma(R), expected, 1e-7)
+    assert_close(stability(R), 1 / expected[:, 0])
+    assert_close(sensitivity(R), expected.square().sum(1).sqrt())
+    assert_close(ssm(R), expected.square().sum(1).sqrt() / expected[:, 0])
+
+
+def test_known_spectra():
+    Q = torch.linalg.qr(torch.randn(9, 4)).Q.mT
+    assert_close(ssm(Q), torch.tensor(2.0))  # orthogonal rows: as sensitive as four outputs can be
+    assert_close(ssm(torch.outer(torch.randn(4), torch.randn(9))), torch.tensor(1.0), 1e-7)
+    uniform = torch.full((4, 9), 1 / 9)
+    assert_close(ssm(uniform), torch.tensor(1.0), 1e-7)
+    assert_close(stability(uniform), torch.tensor(math.sqrt(9 / 4)))
+
+
+@settings(deadline=None, derandomize=True, max_examples=40)
+@given(st.integers(1, 6), st.integers(1, 9), st.integers(0, 2**30), st.floats(1e-3, 1e3))
+def test_bounds_and_scale(outputs, inputs, seed, scale):
+    draw = torch.Generator().manual_seed(seed)
+    R = torch.randn(outputs, inputs, generator=draw, dtype=torch.float64)
+    z = torch.randn(outputs, generator=draw, dtype=torch.float64)
+    assert 1 - 1e-7 <= float(ssm(R)) <= math.sqrt(min(outputs, inputs)) + 1e-9
+    assert float((z @ R).norm()) <= float(sigma(R)[0] * z.norm()) * (1 + 1e-9)
+    assert float(ssm(scale * R)) == pytest.approx(float(ssm(R)), rel=1e-6)
+
+
+def test_a_zero_column_changes_nothing():
+    R = torch.randn(2, 3, 8)
+    wider = torch.cat([R, torch.zeros(2, 2, 8)], 1)
+    assert_close(ssm(wider), ssm(R))
+    assert_close(sigma(wider)[:, :3], sigma(R), 1e-7)
+
+
+def test_entropy():
+    assert float(entropy(torch.ones(7))) == pytest.approx(math.log(7))
+    assert float(entropy(torch.tensor([0.0, -2.0, 0.0]))) == 0
+    p = torch.rand(4, 6)
+    expected = torch.distributions.Categorical(probs=p).entropy()
+    signs = torch.randint(0, 2, (4, 6)) * 2.0 - 1.0
+    assert_close(entropy(3 * p * signs), expected)
+    with pytest.raises(ValueError, match="zero everywhere"):
+        entropy(torch.zeros(2, 3))
+
+
+def test_singular_heat_maps_add_up():
+    R, z = torch.randn(3, 4, 9), torch.randn(3, 4)
+    maps = decompose(R, z)
+    assert maps.shape == (3, 4, 9)
+    assert_close(maps.sum(1), torch.einsum("nkd,nk->nd", R, z), 1e-12)
+    overlap = maps @ maps.mT
+    assert_close(overlap, torch.diag_embed(overlap.diagonal(dim1=1, dim2=2)), 1e-10)
+    v = torch.linalg.svd(R).U  # along the first right singular vector only the first map is there
+    first = decompose(R, v[:, :, 0])
+    assert_close(first[:, 0].norm(dim=1), sigma(R)[:, 0])
+    assert first[:, 1:].abs().max() < 1e-12
+
+
+# ---- without forming the matrix
+
+
+def network(outputs=11, *, bias=True):
+    return nn.Sequential(
+        nn.Conv2d(1, 7, 3, bias=bias), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(28, 17, bias=bias),
+        nn.ReLU(), nn.Linear(17, outputs, bias=bias),
+    ).eval()  # fmt: skip
+
+
+def both(model, x, rules, share=0.0):
+    """R formed, and the products that stand for it."""
+    formed = redistribution(lrp.lrp(model, x, rules=rules), share=share)
+    forward = lrp.rewritten(model, rules=rules)
+    return formed, quality.products(lambda factor: forward(x, factor), torch.ones_like(x), share=share)
+
+
+RULES = [[lrp.zero()] * 3, [lrp.gamma(0.3)] * 3, [lrp.box(0.0, 1.0), lrp.gamma(0.3), lrp.zero()]]
+
+
+@pytest.mark.parametrize("rules", RULES, ids=["zero", "gamma", "box"])
+def test_products_are_those_of_the_matrix(rules):
+    (R, kept), matrix = both(network(), torch.rand(4, 1, 6, 7), rules, share=0.2)
+    assert torch.equal(matrix.kept, kept)
+    assert not kept.all()
+    z, u = torch.randn(4, 11), torch.randn(4, 42)
+    assert_close(matrix.apply(z), torch.einsum("nkd,nk->nd", R, z), 1e-10)
+    assert_close(matrix.adjoint(u), torch.einsum("nkd,nd->nk", R, u), 1e-10)
+
+
+def test_gradient_times_input_is_one_of_them():
+    model, x = network(), torch.rand(3, 1, 6, 7)
+    matrix = quality.products(lambda factor: model(x * factor), torch.ones_like(x))
+    R, z = redistribution(gradient_x_input(model, x)).R, torch.randn(3, 11)
+    assert_close(matrix.apply(z), torch.einsum("nkd,nk->nd", R, z), 1e-10)
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_estimates_are_within_their_errors(seed):
+    torch.manual_seed(seed)
+    (R, _), matrix = both(network(23), torch.rand(3, 1, 6, 7), RULES[seed % 3], share=0.05)
+    draw = torch.Generator().manual_seed(seed)
+    first = golub_kahan.largest(matrix, tolerance=0.01, generator=draw)
+    true = sigma(R)[:, 0]
+    assert (first.value <= true * (1 + 1e-9)).all()
+    assert (true - first.value <= first.error + 1e-9 * true).all()
+    assert (first.error <= 0.01 * first.value).all()
+
+
+def test_the_norms_error_is_a_standard_error():
+    far = []
+    for seed in range(50):
+        torch.manual_seed(seed)
+        (R, _), matrix = both(network(23), torch.rand(3, 1, 6, 7), RULES[seed % 3], share=0.05)
+        norm = golub_kahan.frobenius(matrix, draws=6, generator=torch.Generator().manual_seed(seed))
+        far.append((norm.value - sensitivity(R)).abs() / (norm.error + 1e-9 * sensitivity(R)))
+    assert (torch.cat(far) < 2.57).double().mean() > 0.88  # Student's t with five degrees of freedom: 95%
+
+
+def test_with_enough_products_the_estimates_are_exact():
+    (R, _), matrix = both(network(5), torch.rand(3, 1, 6, 7), RULES[1])
+    first = golub_kahan.largest(matrix, tolerance=0.0, generator=torch.Generator().manual_seed(1))
+    assert_close(first.value, sigma(R)[:, 0], 1e-10)
+    norm = golub_kahan.frobenius(matrix, draws=5, generator=torch.Generator().manual_seed(1))
+    assert_close(norm.value, sensitivity(R), 1e-10)
+    assert norm.error.max() < 1e-10
+
+
+def test_the_same_generator_gives_the_same_estimate():
+    _, matrix = both(network(), torch.rand(2, 1, 6, 7), RULES[0])
+    one, two = (golub_kahan.frobenius(matrix, draws=3, generator=torch.Generator().manual_seed(4)) for _ in range(2))
+    assert torch.equal(one.value, two.value)
+    with pytest.raises(ValueError, match="draws=1"):
+        golub_kahan.frobenius(matrix, draws=1)
+
+
+def test_one_output_and_one_input():
+    linear = nn.Linear(1, 1, bias=False).eval()
+    (R, _), matrix = both(linear, torch.rand(2, 1), lrp.zero())
+    assert R.tolist() == [[[1.0]], [[1.0]]]
+    assert golub_kahan.largest(matrix).value.tolist() == pytest.approx([1, 1])
+    assert quality.ssm(R).tolist() == pytest.approx([1, 1])

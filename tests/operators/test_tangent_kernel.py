@@ -1,0 +1,422 @@
+"""The tangent kernel against the gradients of all outputs by all parameters, written out by autograd."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.func import functional_call, jacrev
+from torch.nn import functional as F
+
+from oracles import drawn
+from spectral_lens.nn.gates import StochasticGates
+from spectral_lens.nn.layers import PARAMETERS, Dense, SpectralConv2d, SpectralLinear
+from spectral_lens.nn.mlp import mlp
+from spectral_lens.operators import tangent_kernel as module
+from spectral_lens.operators._per_sample import Network
+from spectral_lens.operators.tangent_kernel import matrix, parameter_norms, tangent_kernel
+
+pytestmark = pytest.mark.usefixtures("double")
+
+
+def assert_close(found, expected, tolerance=1e-12):
+    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance * max(1e-300, expected.abs().max().item()))
+
+
+def gradients(model, x):
+    """J_theta, (n, k, p), of the trainable parameters."""
+    trained = {name: each.detach() for name, each in model.named_parameters() if each.requires_grad}
+    found = jacrev(lambda own: functional_call(model, own, (x,)))(trained)
+    return torch.cat([each.flatten(2) for each in found.values()], 2)
+
+
+def contracted(one, other):
+    return torch.einsum("nap,mbp->nmab", one, other)
+
+
+class Residual(nn.Module):
+    """Branches, and a parameter outside of any layer, which may be trained; work may be done in place."""
+
+    def __init__(self, *, in_place=False, scaled=False):
+        super().__init__()
+        self.one, self.two, self.three = nn.Linear(5, 5), nn.Linear(5, 4), SpectralLinear(5, 4, train=PARAMETERS)
+        self.scale = nn.Parameter(torch.randn(4), requires_grad=scaled)
+        self.in_place = in_place
+
+    def forward(self, x):
+        y = torch.tanh(self.one(x)) + x
+        z = self.two(y)
+        y = y.mul_(2) if self.in_place else y * 2
+        return (z + self.three(y)) * self.scale
+
+
+def convolutions(make, *, kernel=3, **options):
+    return nn.Sequential(
+        make(2, 4, kernel, **options), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 3)
+    )
+
+
+def spectral(make, *sizes, **options):
+    return make(*sizes, train=PARAMETERS, **options)
+
+
+IMAGES, VECTORS, ROWS = (2, 7, 6), (5,), (3, 4)
+MODELS = {
+    "dense": (lambda: nn.Sequential(nn.Linear(5, 7), nn.Tanh(), Dense(7, 3)), VECTORS),
+    "no bias": (lambda: nn.Sequential(nn.Linear(5, 7, bias=False), nn.Tanh(), nn.Linear(7, 3, bias=False)), VECTORS),
+    "one layer, one output": (lambda: nn.Linear(5, 1), VECTORS),
+    "one input": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(1, 4), nn.Tanh(), nn.Linear(4, 3)), (1,)),
+    "dense at places": (
+        lambda: nn.Sequential(nn.Linear(4, 6), nn.Tanh(), SpectralLinear(6, 5, train=PARAMETERS), nn.Flatten(),
+                              nn.Linear(15, 3)), ROWS),
+    "spectral": (
+        lambda: nn.Sequential(spectral(SpectralLinear, 5, 7), nn.Tanh(), spectral(SpectralLinear, 7, 3, bias=False)),
+        VECTORS),
+    "chicchi": (lambda: mlp([5, 7, 4, 3], activation="tanh", spectral=2, batch_norm=True, dropout=0.3), VECTORS),
+    "giambagli": (lambda: mlp([5, 7, 4, 3], spectral=3, init="giambagli"), VECTORS),
+    "only eigenvalues": (lambda: mlp([5, 7, 3], activation="tanh", spectral=2, train=["lam_in", "lam_out"]), VECTORS),
+    "convolution": (lambda: convolutions(nn.Conv2d), IMAGES),
+    "padded": (lambda: convolutions(nn.Conv2d, padding=(2, 1), stride=(1, 2), padding_mode="circular"), IMAGES),
+    "same": (lambda: convolutions(nn.Conv2d, padding="same", dilation=(1, 3), bias=False), IMAGES),
+    "same, even kernel": (
+        lambda: convolutions(nn.Conv2d, kernel=(2, 4), padding="same", padding_mode="circular"), IMAGES),
+    "groups": (lambda: convolutions(nn.Conv2d, groups=2, padding=1, padding_mode="reflect"), IMAGES),
+    "whole image": (
+        lambda: nn.Sequential(nn.Conv2d(2, 4, (7, 6)), nn.Tanh(), nn.Flatten(), nn.Linear(4, 3)), IMAGES),
+    "spectral convolution": (lambda: convolutions(SpectralConv2d, train=PARAMETERS, padding=1, stride=2), IMAGES),
+    "spectral groups": (lambda: convolutions(SpectralConv2d, train=PARAMETERS, groups=2), IMAGES),
+    "spectral whole image": (
+        lambda: nn.Sequential(SpectralConv2d(2, 4, (7, 6), groups=2, train=PARAMETERS), nn.Flatten(), nn.Linear(4, 3)),
+        IMAGES),
+    "batch normalisation": (
+        lambda: nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(1, 2), nn.BatchNorm1d(20),
+                              nn.Flatten(), nn.Linear(80, 3), nn.BatchNorm1d(3)), IMAGES),
+    "others": (
+        lambda: nn.Sequential(StochasticGates(5), nn.Unflatten(1, (1, 5)), nn.Conv1d(1, 2, 2), nn.Flatten(),
+                              nn.LayerNorm(8), nn.PReLU(8), nn.Linear(8, 3)), VECTORS),
+    "branches": (Residual, VECTORS),
+    "a parameter beside layers": (lambda: Residual(scaled=True), VECTORS),
+}  # fmt: skip
+
+
+@pytest.fixture(params=MODELS)
+def given_model(request):
+    make, shape = MODELS[request.param]
+    return drawn(make()), shape
+
+
+# ---- the kernel
+
+
+def test_kernel_is_the_contraction_of_all_gradients(given_model):
+    model, shape = given_model
+    x, other = torch.randn(3, *shape), torch.randn(2, *shape)
+    J = gradients(model, x)
+    expected = contracted(J, J)
+    assert_close(tangent_kernel(model, x), expected)
+    assert_close(tangent_kernel(model, x, trace=True), torch.einsum("nmaa->nm", expected))
+    across = contracted(J, gradients(model, other))
+    assert_close(tangent_kernel(model, x, other=other), across)
+    assert_close(tangent_kernel(model, x, other=other, trace=True), torch.einsum("nmaa->nm", across))
+
+
+@pytest.mark.parametrize("frozen", ["weight", "bias", "lam_in", "lam_out", "psi"])
+def test_frozen_parameters_do_not_count(given_model, frozen):
+    model, shape = given_model
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(parameter.requires_grad and not name.endswith(frozen))
+    x = torch.randn(2, *shape)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        with pytest.raises(ValueError, match="no parameter is trainable"):
+            tangent_kernel(model, x)
+        return
+    J = gradients(model, x)
+    assert_close(tangent_kernel(model, x), contracted(J, J))
+    assert_close(parameter_norms(model, x).rows, J.norm(dim=2))
+
+
+def test_both_forms_are_one(given_model, monkeypatch):
+    """Over pairs of places, or of the layers' gradients: whichever is less work."""
+    model, shape = given_model
+    x = torch.randn(3, *shape)
+    J = gradients(model, x)
+    expected, norms = contracted(J, J), torch.linalg.matrix_norm(J, 2)
+    places, gradient = (lambda each, *_: each), lambda each, *_: module.Factors(summed(each))
+    for form in (places, gradient):
+        monkeypatch.setattr(
+            module, "_shorter", lambda each, *_, form=form: form(each) if each.partner is None else each
+        )
+        assert_close(tangent_kernel(model, x), expected)
+        assert_close(tangent_kernel(model, x, trace=True), torch.einsum("nmaa->nm", expected))
+        assert_close(parameter_norms(model, x).spectral, norms)
+
+
+def summed(each):
+    if each.inputs is None:
+        return each.signals
+    return torch.einsum("nkot,nti->nkoi", each.signals, each.inputs).flatten(2).unsqueeze(3)
+
+
+def test_norms_are_those_of_the_gradients(given_model):
+    model, shape = given_model
+    x = torch.randn(4, *shape)
+    J = gradients(model, x)
+    for chunk in (None, 3):
+        found = parameter_norms(model, x, chunk=chunk)
+        assert_close(found.rows, J.norm(dim=2))
+        assert_close(found.spectral, torch.linalg.matrix_norm(J, 2))
+        assert_close(found.frobenius, torch.linalg.matrix_norm(J))
+
+
+def test_chunks_change_nothing(monkeypatch):
+    make, shape = MODELS["spectral convolution"]
+    model, x, other = drawn(make()), torch.randn(7, *shape), torch.randn(5, *shape)
+    expected, across = tangent_kernel(model, x), tangent_kernel(model, x, other=other)
+    trace = tangent_kernel(model, x, trace=True)
+    for chunk in (1, 3, 6, 100):
+        assert_close(tangent_kernel(model, x, chunk=chunk), expected, 1e-13)
+        assert_close(tangent_kernel(model, x, other=other, chunk=chunk), across, 1e-13)
+    held = Network.__init__
+
+    def few(self, *args, **kwargs):
+        held(self, *args, **kwargs)
+        self.at_a_time = 2
+
+    monkeypatch.setattr(Network, "__init__", few)
+    assert_close(tangent_kernel(model, x, chunk=5), expected, 1e-13)
+    assert_close(tangent_kernel(model, x, chunk=5, trace=True), trace, 1e-13)
+    monkeypatch.setattr(module, "_ROWS", (3, 3))
+    assert_close(tangent_kernel(model, x), expected, 1e-13)
+
+
+def test_outputs_can_be_chosen_and_read_out():
+    model, x = drawn(MODELS["dense"][0]()), torch.randn(4, 5)
+    J, rows = gradients(model, x), torch.randn(2, 3)
+    assert_close(tangent_kernel(model, x, outputs=[2, 0]), contracted(J[:, [2, 0]], J[:, [2, 0]]))
+    read = torch.einsum("ra,nap->nrp", rows, J)
+    assert_close(tangent_kernel(model, x, outputs=rows), contracted(read, read))
+    assert_close(parameter_norms(model, x, outputs=rows).rows, read.norm(dim=2))
+    assert tangent_kernel(model, x[:1], outputs=[1]).shape == (1, 1, 1, 1)
+
+
+def test_linear_net():
+    """f = W x + b: K = (x . x' + 1) I."""
+    model, x = drawn(nn.Linear(5, 3)), torch.randn(4, 5)
+    expected = torch.einsum("nm,ab->nmab", x @ x.mT + 1, torch.eye(3))
+    assert_close(tangent_kernel(model, x), expected)
+    assert_close(tangent_kernel(model, x, trace=True), 3 * (x @ x.mT + 1))
+    assert_close(parameter_norms(model, x).spectral, (x.square().sum(1) + 1).sqrt())
+
+
+def test_matrix_has_a_samples_outputs_together():
+    model, x, other = drawn(MODELS["dense"][0]()), torch.randn(4, 5), torch.randn(2, 5)
+    J = gradients(model, x).flatten(0, 1)
+    K = matrix(tangent_kernel(model, x))
+    assert_close(K, J @ J.mT)
+    assert_close(matrix(tangent_kernel(model, x, other=other)), J @ gradients(model, other).flatten(0, 1).mT)
+    assert_close(K, K.mT, 1e-14)
+
+
+@settings(deadline=None, derandomize=True, max_examples=20)
+@given(st.integers(1, 5), st.integers(1, 6), st.integers(1, 4), st.integers(1, 5), st.integers(0, 2**30))
+def test_symmetric_positive_and_bounded(inputs, hidden, outputs, samples, seed):
+    torch.manual_seed(seed)
+    model = drawn(mlp([inputs, hidden, outputs], activation="tanh", spectral=1, train=PARAMETERS)).double()
+    x = torch.randn(samples, inputs).double()
+    K, norms, trace = matrix(tangent_kernel(model, x)), parameter_norms(model, x), tangent_kernel(model, x, trace=True)
+    values = torch.linalg.eigvalsh(K)
+    assert_close(K, K.mT, 1e-12)
+    assert values[0] >= -1e-10 * values[-1]
+    assert_close(trace.diagonal(), norms.frobenius.square(), 1e-10)
+    slack = 1 + 1e-9
+    assert (norms.spectral <= norms.frobenius * slack).all()
+    assert (norms.rows.amax(1) <= norms.spectral * slack).all()
+    assert values[-1] / samples <= norms.spectral.square().mean() * slack
+
+
+@pytest.mark.parametrize("name", ["chicchi", "giambagli", "convolution", "spectral groups"])
+def test_single_precision(name):
+    make, shape = MODELS[name]
+    model, x = drawn(make()), torch.randn(4, *shape)
+    expected, norms = tangent_kernel(model, x), parameter_norms(model, x)
+    found = tangent_kernel(model.float(), x.float())
+    assert found.dtype == torch.float32
+    assert_close(found.double(), expected, 1e-5)
+    assert_close(parameter_norms(model, x.float()).spectral.double(), norms.spectral, 1e-5)
+
+
+def test_eigenvalues_that_nearly_agree_lose_no_digits():
+    """lam_in - lam_out far below both: expanded around zero, the square would be nothing but rounding."""
+    model, x = drawn(spectral(SpectralLinear, 5, 3)), torch.randn(4, 5)
+    with torch.no_grad():
+        model.lam_in.mul_(1e-3).add_(1)
+        model.lam_out.mul_(1e-3).add_(1)
+    for parameter in (model.lam_in, model.lam_out, model.bias):
+        parameter.requires_grad_(False)
+    expected = tangent_kernel(model, x)
+    J = gradients(model, x)
+    assert_close(expected, contracted(J, J), 1e-11)
+    exact = (model.lam_in - model.lam_out[:, None]).detach()
+    found = tangent_kernel(model.float(), x.float()).double()
+    rounded = (model.lam_in - model.lam_out[:, None]).detach().double()
+    assert_close(found, expected, 10 * float((rounded - exact).abs().max() / exact.abs().max()))
+
+
+def test_layers_see_what_was_there_before_it_is_changed_in_place():
+    """Autograd refuses this one; only the signals are pulled back here, and the inputs are kept."""
+    model, x = drawn(Residual(in_place=True)), torch.randn(3, 5)
+    other = Residual()
+    other.load_state_dict(model.state_dict())
+    assert_close(tangent_kernel(model, x), tangent_kernel(other.eval(), x))
+
+
+# ---- what the model and the caller keep
+
+
+def test_nothing_is_changed():
+    make, shape = MODELS["batch normalisation"]
+    model, x = drawn(make()), torch.randn(3, *shape, requires_grad=True)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    kernel = tangent_kernel(model, x)
+    assert not kernel.requires_grad
+    assert torch.is_grad_enabled()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+# ---- second opinion
+
+
+def test_the_peer_agrees():
+    """K has the eigenvalues of the Gauss-Newton matrix of half the squared length of the outputs."""
+    make, shape = MODELS["convolution"]
+    model, x = drawn(make()), torch.randn(5, *shape)
+    operator = peers_ggn(model, x)
+    G = operator @ torch.eye(operator.shape[1])
+    K = matrix(tangent_kernel(model, x))
+    assert_close(torch.linalg.eigvalsh(K)[-15:], torch.linalg.eigvalsh(G)[-15:], 1e-10)
+
+
+def peers_ggn(model, x):
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of torch.jit, which it and torch's jvp still use
+        from curvlinops import GGNLinearOperator
+        from torch.func import jvp
+
+        jvp(torch.sin, (torch.ones(1),), (torch.ones(1),))
+    target = torch.zeros(len(x), 3)
+    loss = nn.MSELoss(reduction="sum")
+    return 0.5 * GGNLinearOperator(model, loss, list(model.parameters()), [(x, target)], check_deterministic=False)
+
+
+# ---- errors
+
+
+class Shared(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.layer(torch.relu(self.layer(x)))
+
+
+class Outside(Shared):
+    def forward(self, x):
+        return F.linear(x, self.layer.weight)
+
+
+class Branching(Shared):
+    def forward(self, x):
+        return self.layer(x) if x.sum() > 0 else x
+
+
+class Bilinear(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Bilinear(4, 4, 3)
+
+    def forward(self, x):
+        return self.layer(x, x)
+
+
+@pytest.mark.parametrize("function", [tangent_kernel, parameter_norms], ids=lambda function: function.__name__)
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (lambda: nn.Linear(4, 3).train(), "training mode"),
+        (lambda: nn.Linear(4, 3).requires_grad_(False), "no parameter is trainable"),
+        (Shared, "layer shares parameters"),
+        (Outside, "layer.weight is used outside"),
+        (Branching, "Branching cannot be followed"),
+        (Bilinear, "more than its input"),
+        (lambda: nn.LSTM(4, 3), "LSTM gives more than one tensor"),
+        (lambda: nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, track_running_stats=False)), "running statistics"),
+        (lambda: nn.Sequential(nn.Linear(4, 3), nn.Unflatten(1, (3, 1))), r"must be \(samples, outputs\)"),
+    ],
+)
+def test_models_without_a_kernel_are_named(function, model, said):
+    model = model()
+    model = model if said == "training mode" else model.eval()
+    with pytest.raises(ValueError, match=said):
+        function(model, torch.randn(2, 4))
+
+
+@pytest.mark.parametrize("function", [tangent_kernel, parameter_norms], ids=lambda function: function.__name__)
+def test_inputs_without_a_kernel_are_named(function):
+    model = drawn(nn.Linear(4, 3))
+    for x, options, said in (
+        (torch.full((2, 4), float("nan")), {}, "NaN"),
+        (torch.zeros(0, 4), {}, "at least one"),
+        (torch.zeros(2, 4), {"chunk": 0}, "chunk=0"),
+        (torch.zeros(2, 4), {"outputs": [3]}, "do not exist"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            function(model, x, **options)
+
+
+@pytest.mark.parametrize("function", [tangent_kernel, parameter_norms], ids=lambda function: function.__name__)
+def test_a_network_that_diverged_is_named(function):
+    model = drawn(nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)))
+    with torch.no_grad():
+        model[2].weight[0, 0] = float("nan")
+    with pytest.raises(ValueError, match="derivative is not finite"):
+        function(model, torch.randn(2, 4))
+
+
+def test_second_inputs_must_fit():
+    model = drawn(nn.Linear(4, 3))
+    with pytest.raises(ValueError, match=r"other is \(2, 5\)"):
+        tangent_kernel(model, torch.zeros(2, 4), other=torch.zeros(2, 5))
+    with pytest.raises(ValueError, match="NaN"):
+        tangent_kernel(model, torch.zeros(2, 4), other=torch.full((2, 4), float("nan")))
+
+
+def test_memory_decides_the_chunk_or_says_no(monkeypatch):
+    make, shape = MODELS["convolution"]
+    model, x = drawn(make()), torch.randn(6, *shape)
+    expected, network = tangent_kernel(model, x), Network(model, x)
+    result = 18 * 18 * 8
+    computed = []
+    factors = Network.factors
+    monkeypatch.setattr(Network, "factors", lambda self, some: computed.append(len(some)) or factors(self, some))
+    monkeypatch.setattr(module.memory, "free", lambda device: int((result + 2 * 2.5 * network.bytes) / 0.9))
+    assert_close(tangent_kernel(model, x), expected)
+    assert max(computed) == 2
+    assert sum(computed) == 6 + 4 + 2  # the later ones again for each earlier chunk
+    monkeypatch.setattr(module.memory, "free", lambda device: result)
+    with pytest.raises(MemoryError, match="trace=True"):
+        tangent_kernel(model, x)
+
+
+def test_held_bytes_are_not_underestimated(given_model):
+    """What decides the chunk is at least what one sample's gradients take, in the form in which they are held."""
+    model, shape = given_model
+    x = torch.randn(1, *shape)
+    network = Network(model, x)
+    held = [module._shorter(each, 100, False) for each in network.factors(x)]
+    tensors = [t for each in held for t in (each.signals, each.inputs, *(each.partner or ())) if t is not None]
+    assert sum(t.numel() * t.element_size() for t in tensors) <= 1.5 * network.bytes

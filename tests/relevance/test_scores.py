@@ -1,0 +1,331 @@
+"""Relevance in closed form, and accuracy by count against a loop over runs, counts and samples."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import oracles
+from oracles import toy
+from spectral_lens.nn.layers import SpectralConv2d, SpectralLinear
+from spectral_lens.nn.mlp import mlp
+from spectral_lens.nn.rewriting import spectralize
+from spectral_lens.relevance import scores as module
+from spectral_lens.relevance.scores import (
+    normalised,
+    of_inputs,
+    overall,
+    pair_difference,
+    pearson,
+    ranking,
+    relevance,
+    sparsity,
+)
+from spectral_lens.relevance.top_k import by_count, needed
+from spectral_lens.training import Trained, accuracy, error, fit
+from spectral_lens.training._parameters import stack
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)  # the same numbers in any order of the tests
+
+
+TIGHT = {"rtol": 1e-12, "atol": 1e-12}
+
+
+def doubles(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def untrained(model, seeds=(3, 8)):
+    """All runs at their initial values."""
+    state = stack(model.double(), seeds)
+    return Trained(model.eval(), state, tuple(seeds), {}, {}, 0, 0.0)
+
+
+# ---- scores
+
+
+def test_by_hand():
+    psi = doubles([3.0, 1.0, 0.0], [4.0, -2.0, 0.0])
+    assert torch.allclose(relevance(doubles(-2.0, 1.0, 7.0), psi), doubles(10.0, math.sqrt(5), 0.0), **TIGHT)
+
+
+def test_of_a_convolution_by_hand():
+    psi = torch.zeros(2, 3, 2, 1, dtype=torch.float64)
+    psi[0, 0, 1, 0], psi[1, 0, 0, 0], psi[1, 1, 1, 0] = 3, -4, 2
+    assert torch.allclose(relevance(doubles(0.5, -3.0, 1.0), psi), doubles(2.5, 6.0, 0.0), **TIGHT)
+
+
+@settings(deadline=None, derandomize=True, max_examples=20)
+@given(
+    lead=st.sampled_from([(), (2,), (5,)]),
+    outputs=st.integers(1, 6),
+    inputs=st.integers(1, 6),
+    kernel=st.sampled_from([(), (1, 1), (3, 2)]),
+    seed=st.integers(0, 999),
+)
+def test_it_is_the_norm_of_the_weights_of_an_input(lead, outputs, inputs, kernel, seed):
+    generator = torch.Generator().manual_seed(seed)
+    lam_in = torch.randn(*lead, inputs, generator=generator, dtype=torch.float64)
+    psi = torch.randn(*lead, outputs, inputs, *kernel, generator=generator, dtype=torch.float64)
+    found = relevance(lam_in, psi)
+    assert found.shape == lam_in.shape
+    for r in range(math.prod(lead)):
+        for i in range(inputs):
+            value = lam_in.view(-1, inputs)[r, i]
+            weights = (value * psi.reshape(-1, *psi.shape[len(lead) :])[r, :, i]).flatten()
+            expected = math.sqrt(sum(float(w) ** 2 for w in weights))
+            assert float(found.view(-1, inputs)[r, i]) == pytest.approx(expected, rel=1e-12)
+
+
+def test_scaling_the_pair_against_each_other_changes_nothing():
+    psi, lam_in = torch.randn(4, 3, dtype=torch.float64), torch.randn(3, dtype=torch.float64)
+    factor = doubles(0.1, -2.0, 30.0)
+    torch.testing.assert_close(relevance(lam_in / factor, psi * factor), relevance(lam_in, psi), **TIGHT)
+
+
+@pytest.mark.parametrize(
+    ("lam_in", "psi"),
+    [((3,), (3, 2)), ((3,), (3,)), ((2, 3), (2, 3)), ((2, 3), (2, 4, 5)), ((4,), (6, 2, 3, 3))],
+)
+def test_a_psi_that_does_not_fit(lam_in, psi):
+    with pytest.raises(ValueError, match="has no axis of"):
+        relevance(torch.ones(lam_in), torch.ones(psi))
+
+
+def test_of_all_runs_and_of_one():
+    model = mlp([5, 4, 3], init="giambagli", spectral=2)
+    trained = untrained(model)
+    found = of_inputs(trained)
+    assert found.shape == (2, 5)
+    for r in range(2):
+        layer = trained.run(r).layer1
+        expected = (layer.lam_in * layer.psi).norm(dim=0).detach()
+        torch.testing.assert_close(found[r], expected, **TIGHT)
+        torch.testing.assert_close(of_inputs(trained.run(r)), found[r], **TIGHT)
+    assert not torch.allclose(found[0], found[1])
+    assert not found.requires_grad
+
+
+def test_of_the_channels_of_a_nested_network():
+    inner = nn.Sequential(nn.Identity(), SpectralConv2d(3, 4, (2, 3)))
+    model = nn.Sequential(nn.Sequential(inner, nn.ReLU()), nn.Flatten(), nn.Linear(8, 2))
+    trained = untrained(model)
+    found = of_inputs(trained)
+    assert found.shape == (2, 3)
+    psi = trained.state["0.0.1.psi"]
+    torch.testing.assert_close(found, psi.square().sum((1, 3, 4)).sqrt(), **TIGHT)
+
+
+def test_of_a_single_layer():
+    layer = SpectralLinear(4, 3)
+    torch.testing.assert_close(of_inputs(layer), layer.psi.detach().norm(dim=0))
+
+
+def test_a_spectralized_network_has_the_norms_of_its_weights():
+    model = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 2))
+    torch.testing.assert_close(of_inputs(spectralize(model)), model[0].weight.detach().norm(dim=0))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (nn.Sequential(nn.Linear(3, 2), SpectralLinear(2, 2)), "first layer, 0, is not spectral: see spectralize"),
+        (nn.Linear(3, 2), "Linear, is not spectral"),
+        (nn.Sequential(nn.BatchNorm1d(3), SpectralLinear(3, 2)), "0, is not spectral"),
+        (nn.Sequential(nn.ReLU()), "no layer with weights"),
+    ],
+)
+def test_a_network_that_does_not_start_spectral(model, message):
+    with pytest.raises(ValueError, match=message):
+        of_inputs(model)
+
+
+def test_normalised_by_the_largest():
+    scores = doubles([1.0, 4.0, 2.0], [0.3, 0.1, 0.2])
+    found = normalised(scores)
+    torch.testing.assert_close(found, doubles([0.25, 1.0, 0.5], [1.0, 1 / 3, 2 / 3]), **TIGHT)
+    torch.testing.assert_close(normalised(scores[1]), found[1], **TIGHT)
+
+
+def test_ranking_keeps_the_order_of_equals():
+    assert ranking(doubles([1, 5, 1, 7, 5, 1], [0, 0, 0, 0, 0, 0])).tolist() == [[3, 1, 4, 0, 2, 5], [0, 1, 2, 3, 4, 5]]
+    tied = torch.zeros(1000)
+    tied[7] = 1
+    assert ranking(tied).tolist() == [7, *range(7), *range(8, 1000)]
+
+
+def test_sparsity_counts_below_the_threshold():
+    scores = doubles([10.0, 0.1, 0.0999, 0.0, 5.0], [1.0, 1.0, 1.0, 1.0, 1.0])
+    assert sparsity(scores).tolist() == pytest.approx([0.4, 0.0])  # the threshold itself counts as relevant
+    assert sparsity(scores, threshold=0.6).tolist() == pytest.approx([0.8, 0.0])
+    assert float(sparsity(scores[0])) == pytest.approx(0.4)
+    assert sparsity(1000 * scores).tolist() == sparsity(scores).tolist()
+
+
+def test_pearson_against_torchs():
+    a, b = torch.randn(3, 7), torch.randn(7)
+    found = pearson(a, b)
+    for r in range(3):
+        torch.testing.assert_close(found[r], torch.corrcoef(torch.stack([a[r], b]).double())[0, 1], **TIGHT)
+    torch.testing.assert_close(pearson(a, -3 * a + 5), -torch.ones(3, dtype=torch.float64), rtol=1e-6, atol=1e-6)
+    assert float(pearson(a[0], b)) == pytest.approx(float(found[0]))
+
+
+def test_pair_difference_by_hand():
+    scores = doubles([1.0, 3.0, 2.0, 2.0], [4.0, 1.0, 0.0, 5.0])
+    expected = [(2 / 2 + 0) / 2, (3 / 2.5 + 5 / 2.5) / 2]
+    assert pair_difference(scores).tolist() == pytest.approx(expected)
+    assert float(pair_difference(scores[0])) == pytest.approx(expected[0])
+
+
+# ---- accuracy by count
+
+
+@pytest.fixture(scope="module")
+def trained():
+    options = {"epochs": 12, "batch": 10, "rate": 0.02, "dtype": torch.float64, "device": "cpu"}
+    return fit(mlp([6, 5, 3], activation="tanh", batch_norm=True), toy(60, (6,), 3), seeds=[2, 9], **options)
+
+
+@pytest.mark.parametrize("counts", [None, [0, 6, 2], [3], range(0, 7, 2)])
+@pytest.mark.parametrize("chunk", [100_000, 47, 23])
+def test_accuracy_by_count_is_the_loop(trained, counts, chunk):
+    data = toy(23, (6,), 3, seed=1)
+    order = ranking(of_inputs(trained))
+    found = by_count(trained, data, order, counts=counts, chunk=chunk)
+    every = list(range(1, 7)) if counts is None else list(counts)
+    models = [trained.run(r) for r in range(2)]
+    expected = oracles.accuracy_by_count(models, data.x, data.y, order, every, torch.zeros(6))
+    torch.testing.assert_close(found, expected, **TIGHT)
+    assert len(set(expected.flatten().tolist())) > 1 or len(every) == 1
+
+
+def test_for_a_quantity_it_is_the_error():
+    data = oracles.measured(23, (6,))
+    options = {"epochs": 4, "batch": 8, "rate": 0.01, "loss": "mae", "dtype": torch.float64, "device": "cpu"}
+    trained = fit(mlp([6, 5, 1]), data, seeds=[2, 9], **options)
+    order = ranking(of_inputs(trained))
+    found = by_count(trained, data, order, counts=[6, 2], chunk=30)
+    torch.testing.assert_close(found[:, 0], error(trained, data), **TIGHT)
+    for r in range(2):
+        given = torch.zeros_like(data.x).index_copy(1, order[r, :2], data.x[:, order[r, :2]])
+        expected = (trained.run(r)(given)[:, 0] - data.y).abs().mean()
+        torch.testing.assert_close(found[r, 1], expected, **TIGHT)
+
+
+def test_all_inputs_give_the_full_accuracy(trained):
+    data = toy(23, (6,), 3, seed=1)
+    found = by_count(trained, data, ranking(of_inputs(trained)), counts=[6])
+    torch.testing.assert_close(found[:, 0], accuracy(trained, data), **TIGHT)
+
+
+@pytest.mark.parametrize("fill", [0.7, "means"])
+def test_the_rest_is_filled(trained, fill):
+    data = toy(23, (6,), 3, seed=1)
+    values = data.x.mean(0) if fill == "means" else torch.full((6,), fill, dtype=torch.float64)
+    order = torch.tensor([[4, 0, 2, 1, 5, 3], [1, 5, 0, 3, 2, 4]])
+    found = by_count(trained, data, order, counts=range(7), fill=values if fill == "means" else fill)
+    models = [trained.run(r) for r in range(2)]
+    expected = oracles.accuracy_by_count(models, data.x, data.y, order, range(7), values)
+    torch.testing.assert_close(found, expected, **TIGHT)
+
+
+def test_one_order_for_all_runs(trained):
+    data, order = toy(23, (6,), 3, seed=1), torch.tensor([4, 0, 2, 1, 5, 3])
+    found = by_count(trained, data, order)
+    torch.testing.assert_close(found, by_count(trained, data, order.expand(2, 6)), **TIGHT)
+
+
+def test_each_run_may_have_its_own_data(trained):
+    data = toy(11, (6,), 3, seed=1, runs=2)
+    order = ranking(of_inputs(trained))
+    found = by_count(trained, data, order, chunk=25)
+    for r in range(2):
+        alone = oracles.accuracy_by_count(
+            [trained.run(r)], data.x[r], data.y[r], order[[r]], range(1, 7), torch.zeros(6)
+        )
+        torch.testing.assert_close(found[[r]], alone, **TIGHT)
+
+
+def test_images_are_taken_input_by_input():
+    model = mlp([6, 4, 3])
+    data = toy(20, (1, 2, 3), 3)
+    trained = untrained(model)
+    order = ranking(of_inputs(trained))
+    flat = by_count(trained, data.flat(), order)
+    torch.testing.assert_close(by_count(trained, data, order), flat, **TIGHT)
+
+
+def test_of_a_convolutional_network_pixel_by_pixel():
+    model = nn.Sequential(SpectralConv2d(1, 3, 2), nn.Tanh(), nn.Flatten(), nn.Linear(6, 2))
+    data, trained = toy(9, (1, 2, 3)), None
+    trained = untrained(model)
+    order = torch.tensor([[4, 0, 2, 1, 5, 3], [1, 5, 0, 3, 2, 4]])
+    found = by_count(trained, data, order)
+    models = [trained.run(r) for r in range(2)]
+    expected = oracles.accuracy_by_count(models, data.x, data.y, order, range(1, 7), torch.zeros(6))
+    torch.testing.assert_close(found, expected, **TIGHT)
+
+
+def test_the_relevant_inputs_suffice():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(200, 5, generator=generator, dtype=torch.float64)
+    data = oracles.data_set(x, (x[:, 3] > 0).long())  # one input decides
+    options = {"epochs": 40, "batch": 50, "rate": 0.02, "l2": {"layer1.lam_in": 0.01, "layer1.psi": 0.01}}
+    trained = fit(mlp([5, 4, 2]), data, seeds=[1, 2], dtype=torch.float64, device="cpu", **options)
+    scores = of_inputs(trained)
+    order = ranking(scores)
+    assert order[:, 0].tolist() == [3, 3]
+    assert (by_count(trained, data, order, counts=[1]) > 0.95).all()
+    assert (by_count(trained, data, order.flip(1), counts=[4]) < 0.7).all()
+
+
+@pytest.mark.parametrize(
+    ("order", "options", "message"),
+    [
+        ([0, 1, 2], {}, "names 3 inputs, but toy has 6"),
+        (range(6), {"counts": [7]}, "between 0 and the 6"),
+        (range(6), {"counts": [-1, 2]}, "between 0 and the 6"),
+        (range(6), {"counts": []}, "between 0 and the 6"),
+        (range(6), {"chunk": 22}, "chunk=22 must hold.* 23 samples"),
+    ],
+)
+def test_wrong_counts(trained, order, options, message):
+    with pytest.raises(ValueError, match=message):
+        by_count(trained, toy(23, (6,), 3), torch.tensor(list(order)), **options)
+
+
+# ---- how many are needed
+
+
+def test_needed_is_the_first_count_that_reaches_the_share():
+    accuracies = doubles([0.5, 0.9, 0.85, 0.95], [0.2, 0.3, 0.4, 0.5], [0.96, 0.1, 0.1, 0.1])
+    full = doubles(1.0, 0.5, 2.0)
+    counts = [2, 3, 7, 20]
+    assert needed(accuracies, counts, share=0.9, full=full).tolist() == [3, 20, 20]
+    assert needed(accuracies, counts, share=0.4, full=full).tolist() == [2, 2, 2]
+    assert needed(accuracies, counts, share=0.8, full=full).tolist() == [3, 7, 20]  # the last never reaches it
+
+
+def test_overall_is_the_mean_size_over_samples_and_outputs():
+    explained = torch.tensor([[[1.0, -2.0, 0.0], [3.0, 0.0, -1.0]], [[0.0, 4.0, 0.0], [0.0, 0.0, 1.0]]])
+    torch.testing.assert_close(overall(explained), torch.tensor([4.0, 6.0, 2.0]) / 6)
+    image = explained.unflatten(2, (3, 1))
+    torch.testing.assert_close(overall(image), overall(explained))
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (2, 5, 7), (2, 5, 7, 3, 2)])
+def test_relevance_in_blocks_is_the_norm(monkeypatch, shape):
+    psi = torch.randn(shape, dtype=torch.float64)
+    lam = torch.randn(shape[:1] + shape[2:3] if len(shape) > 2 else shape[1:], dtype=torch.float64)
+    axes = (0,) if len(shape) == 2 else (1, *range(3, len(shape)))
+    expected = lam.abs() * torch.linalg.vector_norm(psi, dim=axes)
+    for block in (1, 40, 10**6):
+        monkeypatch.setattr(module, "_BLOCK", block)
+        torch.testing.assert_close(relevance(lam, psi), expected, rtol=1e-12, atol=0)

@@ -1,0 +1,165 @@
+"""Adversarial inputs against closed forms: a linear network has its worst case in a corner."""
+
+import copy
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from spectral_lens.datasets import images, synthetic
+from spectral_lens.datasets.stars import generated
+from spectral_lens.nn.mlp import mlp
+from spectral_lens.stability.adversarial import distance, fgsm, margin, pgd, robustness
+from spectral_lens.training import accuracy, fit
+
+pytestmark = pytest.mark.usefixtures("double")
+
+
+def draw(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def inside(n, *d):
+    """Inputs that stay inside the box whatever a small radius does."""
+    return 0.3 + 0.4 * torch.rand(n, *d, generator=draw())
+
+
+def test_the_margin_is_the_cross_entropy_in_other_clothes():
+    out, y = torch.randn(4, 7, 5), torch.randint(5, (4, 7))
+    expected = F.cross_entropy(out.flatten(0, 1), y.flatten(), reduction="none").view(4, 7)
+    torch.testing.assert_close(F.softplus(margin(out, y)), expected)
+    mistaken = out.argmax(-1) != y
+    assert (margin(out, y)[mistaken] > 0).all()
+
+
+@pytest.mark.filterwarnings("ignore:Input Tensor")  # captum sets what it needs, and says so
+def test_fgsm_is_captums():
+    from captum.robust import FGSM
+
+    net, x, y = mlp([11, 30, 20, 5], spectral=0), inside(13, 11), torch.randint(5, (13,))
+    theirs = FGSM(net, nn.CrossEntropyLoss(reduction="none"), lower_bound=0.0, upper_bound=1.0)
+    torch.testing.assert_close(fgsm(net, x, y, radius=0.4), theirs.perturb(x, epsilon=0.4, target=y))
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_fgsm_moves_along_the_sign_of_the_cross_entropy(classes):
+    net, x, y = mlp([11, 7, classes], spectral=0), inside(13, 11), torch.randint(classes, (13,))
+    z = x.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(F.cross_entropy(net(z), y), z)
+    torch.testing.assert_close(fgsm(net, x, y, radius=0.1), x + 0.1 * slope.sign())
+
+
+def test_both_find_the_worst_corner_of_a_linear_network():
+    net, x, y = nn.Linear(11, 2), inside(13, 11), torch.randint(2, (13,))
+    across = (net.weight[1] - net.weight[0]).detach()
+    corner = x + 0.1 * torch.where((y == 1).unsqueeze(1), -1, 1) * across.sign()
+    lost = 0.1 * across.abs().sum()
+    for found in (fgsm(net, x, y, radius=0.1), pgd(net, x, y, radius=0.1, generator=draw(), steps=5)):
+        torch.testing.assert_close(found, corner)
+        torch.testing.assert_close(margin(net(found), y) - margin(net(x), y), lost.expand(13))
+
+
+def test_the_distance_is_where_the_margin_ends():
+    net, x = nn.Linear(11, 2), inside(13, 11)
+    y = net(x).argmax(1)
+    found = distance(net, x, y)
+    for k in range(13):
+        edge = fgsm(net, x[[k]], y[[k]], radius=float(found[k]), box=(-100.0, 100.0))
+        assert abs(margin(net(edge), y[[k]])) < 1e-12
+    torch.testing.assert_close(distance(net, x, 1 - y), -found)
+    assert distance(lambda z: 0 * z[:, :2] + net.bias, x, torch.full((13,), int(net.bias.argmax()))).isinf().all()
+    both = distance(net, x.expand(2, 13, 11), y.expand(2, 13))
+    torch.testing.assert_close(both, found.expand(2, 13))
+
+
+def test_a_sure_network_has_nowhere_to_hide():
+    net, x = nn.Linear(6, 3), inside(4, 6).float()
+    net.weight.data *= 1e4
+    net, y = net.float(), net.float()(x).argmax(1)
+    z = x.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(F.cross_entropy(net(z), y, reduction="sum"), z)
+    assert (slope == 0).all(1).any(), "the cross-entropy shows no slope to some"
+    assert (fgsm(net, x, y, radius=0.1) != x).all()
+
+
+@settings(deadline=None, derandomize=True, max_examples=15)
+@given(st.floats(0.0, 0.5), st.integers(1, 7), st.integers(0, 99))
+def test_the_search_stays_inside_and_never_helps_the_network(radius, steps, seed):
+    torch.manual_seed(seed)  # a failure that is tried again meets the same network
+    net = mlp([9, 8, 4], spectral=0).double()
+    x, y = torch.rand(11, 3, 3, generator=draw(seed)).double(), torch.arange(11) % 4
+    found = pgd(net, x, y, radius=radius, generator=draw(seed), steps=steps)
+    assert ((found - x).abs() <= radius + 1e-15).all()
+    assert ((found >= 0) & (found <= 1)).all()
+    mistaken, before = (net(each).argmax(1) != y for each in (found, x))
+    assert (mistaken | ~before).all()
+
+
+def test_a_mistake_outweighs_a_larger_margin():
+    """Uphill four classes come close without passing the own one; the single one that has passed it stays behind."""
+
+    def network(z):
+        return torch.cat([0 * z, 0.3 - z, *[7 * z - 2.9] * 4], 1)
+
+    x, y = torch.tensor([[0.2]]), torch.tensor([0])
+    assert margin(network(x + 0.2), y) > margin(network(x), y)
+    for seed in range(5):
+        assert network(pgd(network, x, y, radius=0.2, generator=draw(seed), steps=4)).argmax(1) == 1
+
+
+def test_a_search_finds_more_than_a_step():
+    train, test = (part.to(dtype=torch.float64) for part in images.load("digits"))
+    trained = fit(mlp([train.dim, 30, 10], spectral=0), train, seeds=[3, 4], epochs=5, batch=50, dtype=torch.float64)
+    clean = accuracy(trained, test)
+    step = robustness(trained, test, partial(fgsm, radius=0.1), chunk=97)
+    search = robustness(trained, test, partial(pgd, radius=0.1, generator=draw()))
+    assert (clean > step).all()
+    assert (step >= search).all()
+    assert search.mean() < step.mean()
+    assert (search > 0).all()
+    assert torch.equal(robustness(trained, test, partial(fgsm, radius=0.0)), clean)
+    alone = trained.run(1).eval()
+    out = alone(fgsm(alone, test.x, test.y, radius=0.1))
+    torch.testing.assert_close(step[1], (out.argmax(1) == test.y).double().mean())
+
+
+def test_each_run_meets_data_of_its_own():
+    data = synthetic.independent(40, seeds=[0, 1], dtype=torch.float64)
+    trained = fit(mlp([data.dim, 8, 2]), data, seeds=[0, 1], epochs=2, batch=20, dtype=torch.float64)
+    attack = partial(fgsm, radius=0.01, box=(float(data.x.min()), float(data.x.max())))
+    alone = trained.run(1).eval()
+    own = data.run(1)
+    expected = (alone(attack(alone, own.x, own.y)).argmax(1) == own.y).double().mean()
+    torch.testing.assert_close(robustness(trained, data, attack)[1], expected)
+
+
+def test_unclear_orders():
+    net, x, y = nn.Linear(5, 2), inside(3, 5), torch.tensor([0, 1, 1])
+    for radius in (-0.1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="radius"):
+            fgsm(net, x, y, radius=radius)
+    for outside in (x + 1, x * float("nan")):
+        with pytest.raises(ValueError, match="outside of the box"):
+            pgd(net, outside, y, radius=0.1, generator=draw())
+    with pytest.raises(ValueError, match="the smallest value"):
+        fgsm(net, x, y, radius=0.1, box=(1.0, 0.0))
+    with pytest.raises(ValueError, match="steps=0"):
+        pgd(net, x, y, radius=0.1, generator=draw(), steps=0)
+    with pytest.raises(ValueError, match="two classes"):
+        fgsm(nn.Linear(5, 1), x, torch.zeros(3, dtype=torch.int64), radius=0.1)
+    stars = generated(20, pixels=31, seed=0).to(dtype=torch.float64)
+    trained = fit(mlp([stars.dim, 1]), stars, seeds=[0], epochs=1, batch=10, loss="mse", dtype=torch.float64)
+    with pytest.raises(ValueError, match="no classes"):
+        robustness(trained, stars, partial(fgsm, radius=0.1))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_finds_the_same():
+    net, x, y = mlp([9, 8, 4], spectral=0), inside(11, 9), torch.arange(11) % 4
+    there = copy.deepcopy(net).cuda()
+    for attack in (partial(fgsm, radius=0.1), lambda *args: pgd(*args, radius=0.1, generator=draw())):
+        torch.testing.assert_close(attack(there, x.cuda(), y.cuda()).cpu(), attack(net, x, y))

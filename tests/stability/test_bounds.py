@@ -1,0 +1,348 @@
+"""Entropy, index and bounds on matrices whose spectra are known, and on networks small enough to write out."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spectral_lens.explain import quality
+from spectral_lens.nn.mlp import mlp
+from spectral_lens.operators.spectra import attribution_condition, effective_rank, spectral_entropy
+from spectral_lens.stability.bounds import (
+    Sides,
+    condition_bound,
+    forward_sensitivity,
+    kernel_perturbation,
+    kernel_size,
+    norm_refinement,
+    quality_bound,
+    typical_sensitivity,
+)
+from spectral_lens.stability.descent import critical_step, observed_critical_step
+from spectral_lens.stability.index import COMPONENTS, gmsi
+
+pytestmark = pytest.mark.usefixtures("double")
+
+EXACT = 1 + 1e-9
+many = settings(deadline=None, derandomize=True, max_examples=60)
+seeds = st.integers(0, 2**30)
+
+
+def normal(*shape, seed):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def spectrum_of(seed, count, spread):
+    """Singular values over some orders of magnitude, a few of them zero, one at least not."""
+    s = (spread * normal(count, seed=seed)).exp() * (normal(count, seed=seed + 1) > -1)
+    return torch.where(s.amax() > 0, s, torch.ones_like(s))
+
+
+spectra = st.builds(spectrum_of, seeds, st.integers(1, 9), st.floats(0, 4))
+
+
+# ---- entropy, rank, condition
+
+
+def test_entropy_of_known_matrices():
+    identity = torch.linalg.svdvals(torch.eye(5))
+    assert float(spectral_entropy(identity)) == pytest.approx(math.log(5))
+    assert float(effective_rank(identity)) == pytest.approx(5)
+    assert float(attribution_condition(identity)) == pytest.approx(1)
+    one = torch.linalg.svdvals(torch.outer(torch.randn(5), torch.randn(7)))
+    assert float(spectral_entropy(one)) == pytest.approx(0, abs=1e-12)
+    assert float(effective_rank(one)) == pytest.approx(1)
+    assert float(attribution_condition(one)) == pytest.approx(math.sqrt(5))
+    assert float(spectral_entropy(torch.tensor([3.0, 1.0]))) == pytest.approx(
+        -0.9 * math.log(0.9) - 0.1 * math.log(0.1)
+    )
+    assert float(attribution_condition(torch.tensor([1.0, 7.0, 5.0]))) == pytest.approx(math.sqrt(3 * 49 / 75))
+
+
+def test_entropy_is_that_of_the_probabilities():
+    s = torch.rand(4, 3, 6)
+    expected = torch.distributions.Categorical(probs=s.square()).entropy()
+    torch.testing.assert_close(spectral_entropy(s), expected)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-170, 1.0, 1e170, 1e300])
+def test_no_scale_matters(scale):
+    s = torch.tensor([3.0, 2.0, 0.0, 0.1])
+    for function in (spectral_entropy, effective_rank, attribution_condition):
+        torch.testing.assert_close(function(scale * s), function(s))
+
+
+def test_spectra_without_a_shape():
+    s = torch.tensor([[0.0, 0.0], [0.0, 2.0]])
+    for function, known in ((spectral_entropy, 0), (effective_rank, 1), (attribution_condition, math.sqrt(2))):
+        assert function(s)[0].isnan()
+        assert float(function(s)[1]) == pytest.approx(known)
+        assert function(torch.zeros(0, 3)).shape == (0,)
+        assert float(function(torch.tensor([4.0]))) == pytest.approx(known if known != math.sqrt(2) else 1)
+        with pytest.raises(ValueError, match="at least one"):
+            function(torch.zeros(3, 0))
+        for bad in (math.nan, math.inf):
+            with pytest.raises(ValueError, match="NaN or infinite"):
+                function(torch.tensor([1.0, bad]))
+
+
+@many
+@given(spectra)
+def test_ranges(s):
+    H, kappa = float(spectral_entropy(s)), float(attribution_condition(s))
+    rank = int((s > 0).sum())
+    assert -1e-12 <= H <= math.log(rank) + 1e-12
+    assert 1 - 1e-12 <= kappa <= math.sqrt(len(s)) + 1e-12
+    assert float(spectral_entropy(torch.cat([s, torch.zeros(2)]))) == pytest.approx(H)
+
+
+# ---- the index
+
+
+def an_index():
+    return gmsi(torch.tensor([1.0, 4.0, 2.0]), torch.tensor([3.0, 5.0]), kernel=6.25, curvature=8.0)
+
+
+def test_the_index_and_its_alternatives():
+    index = an_index()
+    assert index.components() == {"s_J": 4, "s_theta": 5, "sqrt(s_K)": 2.5, "s_H": 8}
+    mean = index.components("mean")
+    assert mean == pytest.approx({"s_J": 7 / 3, "s_theta": 4, "sqrt(s_K)": 2.5, "s_H": 8})
+    high = index.components("quantile")
+    assert high["s_J"] == pytest.approx(np.quantile([1, 4, 2], 0.95))
+    assert high["s_theta"] == pytest.approx(np.quantile([3, 5], 0.95))
+    assert index.value == index.aggregate() == 8
+    assert index.stability == 1 / 8
+    assert index.aggregate("sum") == 19.5
+    assert index.aggregate("geometric") == pytest.approx((4 * 5 * 2.5 * 8) ** 0.25)
+    assert index.aggregate("max", over="mean") == 8
+    assert index.aggregate("sum", over="mean") == pytest.approx(7 / 3 + 14.5)
+    assert set(index.components()) == set(COMPONENTS)
+
+
+@pytest.mark.parametrize("largest", range(4))
+def test_each_component_can_be_the_index(largest):
+    values = [1.0, 2.0, 3.0, 0.5]
+    values[largest] = 10.0
+    jacobian, parameters = torch.tensor([values[0], 0.1]), torch.tensor([0.2, values[1]])
+    assert gmsi(jacobian, parameters, kernel=values[2] ** 2, curvature=values[3]).value == pytest.approx(10)
+
+
+def test_an_index_of_one_sample_of_tensors_and_of_nothing():
+    index = gmsi(torch.tensor([2.0]), torch.tensor([3.0]), kernel=torch.tensor(4.0), curvature=torch.tensor(1.0))
+    assert index.jacobian == (2, 2, 2)
+    assert index.kernel == 2
+    still = gmsi(torch.zeros(3), torch.zeros(3), kernel=0, curvature=0)
+    assert still.value == still.aggregate("geometric") == 0
+    assert still.stability == math.inf
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"jacobian": torch.zeros(0)}, "jacobian is empty"),
+        ({"parameters": torch.zeros(0)}, "parameters is empty"),
+        ({"jacobian": torch.tensor([1.0, math.nan])}, "jacobian holds"),
+        ({"parameters": torch.tensor([1.0, -1.0])}, "parameters holds"),
+        ({"parameters": torch.tensor([math.inf])}, "parameters holds"),
+        ({"kernel": -1.0}, "kernel=-1"),
+        ({"curvature": math.nan}, "curvature=nan"),
+    ],
+)
+def test_what_is_no_component(change, said):
+    given = {"jacobian": torch.ones(2), "parameters": torch.ones(3), "kernel": 1.0, "curvature": 1.0} | change
+    with pytest.raises(ValueError, match=said):
+        gmsi(**given)
+
+
+def test_unknown_aggregates():
+    with pytest.raises(ValueError, match="how='median'"):
+        an_index().aggregate("median")
+    with pytest.raises(ValueError, match="over='max'"):
+        an_index().components("max")
+
+
+# ---- the bounds
+
+
+def holds(sides):
+    assert isinstance(sides, Sides)
+    return bool((sides.ratio <= EXACT).all())
+
+
+def test_the_ratio():
+    sides = Sides(torch.tensor([1.0, 0.0, 3.0, 0.0]), torch.tensor([2.0, 1.0, 2.0, 0.0]))
+    assert sides.ratio.tolist() == [0.5, 0, 1.5, 0]
+
+
+def jacobian_of(model, x):
+    return torch.func.vmap(torch.func.jacrev(lambda one: model(one.unsqueeze(0))[0]))(x).detach()
+
+
+@many
+@given(seeds, st.sampled_from(["relu", "tanh"]))
+def test_forward_sensitivity(seed, activation):
+    torch.manual_seed(seed)
+    model = mlp([6, 9, 5, 3], activation=activation, spectral=0).double().eval()
+    x = normal(7, 6, seed=seed)
+    J = jacobian_of(model, x)
+    shift = 1e-6 * normal(7, 6, seed=seed + 1)
+    norms = torch.linalg.svdvals(J)[:, 0]
+    assert (forward_sensitivity(model, x, shift, index=norms).ratio <= 1 + 1e-3).all()
+    assert (forward_sensitivity(model, x, shift, index=float(norms.max())).ratio <= 1 + 1e-3).all()
+    steepest = 1e-6 * torch.linalg.svd(J).Vh[:, 0]
+    sides = forward_sensitivity(model, x, steepest, index=norms)
+    alive = norms > 0
+    assert (sides.ratio[alive] > 1 - 1e-3).all()  # the bound is attained
+    assert (forward_sensitivity(model, x, steepest, index=0.9 * norms).ratio[alive] > 1.1).all()
+    torch.testing.assert_close(sides.left, (model(x + steepest) - model(x)).detach().norm(dim=1))
+    torch.testing.assert_close(sides.right, 1e-6 * norms)
+
+
+@many
+@given(spectra)
+def test_the_entropys_bounds(s):
+    H = float(spectral_entropy(s))
+    refinement = norm_refinement(s)
+    assert holds(refinement)
+    torch.testing.assert_close(refinement.left, s.square().sum())
+    torch.testing.assert_close(refinement.right, math.exp(H) * s.max().square())
+    assert holds(condition_bound(s))
+    torch.testing.assert_close(condition_bound(s).right, attribution_condition(s))
+    typical = typical_sensitivity(s, inputs=len(s) + 3)
+    assert holds(typical)
+    torch.testing.assert_close(typical.right * (len(s) + 3), refinement.right)
+
+
+def test_the_entropys_bounds_are_attained_by_flat_spectra_only():
+    flat, bent = torch.tensor([2.0, 2.0, 2.0, 0.0]), torch.tensor([2.0, 1.9, 2.0, 0.0])
+    for bound in (norm_refinement, condition_bound, lambda s: typical_sensitivity(s, inputs=9)):
+        assert float(bound(flat).ratio) == pytest.approx(1)
+        assert float(bound(bent).ratio) < 1 - 1e-4
+
+
+def test_a_planted_error_breaks_the_refinement():
+    """With s for s^2 in the probabilities, as the effective rank has it elsewhere, the bound would still hold; with
+    their squares, or logarithms to base 10, it does not."""
+    s = torch.tensor([1.0, 0.9, 0.8])
+    left = norm_refinement(s).left
+    p = s.pow(4) / s.pow(4).sum()
+    wrong = -(p * p.log()).sum()
+    assert left > (wrong / math.log(10)).exp() * s[0].square()
+    assert left > torch.exp(spectral_entropy(s) / math.log(10)) * s[0].square()
+
+
+def test_the_typical_sensitivity_is_that_of_random_directions():
+    J = torch.randn(4, 11)
+    u = torch.randn(200_000, 11)
+    found = (u / u.norm(dim=1, keepdim=True) @ J.mT).square().sum(1)
+    left = typical_sensitivity(torch.linalg.svdvals(J), inputs=11).left
+    assert abs(float(found.mean() - left)) < 4 * float(found.std()) / math.sqrt(len(u))
+    with pytest.raises(ValueError, match="inputs=3"):
+        typical_sensitivity(torch.ones(4), inputs=3)
+
+
+@many
+@given(seeds, st.integers(1, 6), st.integers(1, 9))
+def test_the_quality_of_explanations_is_below_the_entropy(seed, outputs, inputs):
+    R = quality.redistribution(normal(3, outputs, inputs, seed=seed).exp()).R
+    sides = quality_bound(R)
+    assert (sides.ratio <= 1 + 1e-6).all()
+    torch.testing.assert_close(sides.left, quality.ssm(R).square())
+    s = torch.linalg.svdvals(R)
+    torch.testing.assert_close(sides.right, spectral_entropy(s).exp(), rtol=1e-6, atol=0)
+
+
+def kernel_of(seed, samples, rank):
+    G = normal(samples, rank, seed=seed)
+    return G @ G.mT
+
+
+@many
+@given(seeds, st.integers(1, 8), st.integers(1, 9), st.floats(1e-6, 10))
+def test_weyl(seed, samples, rank, size):
+    K = kernel_of(seed, samples, rank)
+    change = normal(samples, samples, seed=seed + 1)
+    sides = kernel_perturbation(K, K + size * (change + change.mT))
+    assert sides.left <= sides.right * EXACT + 1e-12 * K.norm()
+    torch.testing.assert_close(sides.right, torch.linalg.matrix_norm(size * (change + change.mT), 2))
+    shifted = kernel_perturbation(K, K + size * torch.eye(samples))
+    torch.testing.assert_close(shifted.left, torch.tensor(size), rtol=1e-6, atol=1e-12 * float(K.norm()))
+    torch.testing.assert_close(shifted.right, torch.tensor(size))
+    torch.testing.assert_close(kernel_perturbation(K + size * torch.eye(samples), K).left, shifted.left)
+
+
+def test_kernels_side_by_side_and_kernels_that_are_none():
+    K = torch.stack([kernel_of(k, 4, 3) for k in range(2)])
+    assert kernel_perturbation(K, 1.1 * K).left.shape == (2,)
+    with pytest.raises(ValueError, match="changed is not symmetric"):
+        kernel_perturbation(K, K + torch.triu(torch.ones(4, 4)))
+    with pytest.raises(ValueError, match="K is not symmetric, or not finite"):
+        kernel_perturbation(K * math.nan, K)
+    with pytest.raises(ValueError, match="not empty"):
+        kernel_perturbation(torch.zeros(0, 0), torch.zeros(0, 0))
+
+
+@many
+@given(seeds, st.integers(1, 6), st.integers(1, 4), st.integers(1, 9))
+def test_the_kernels_size(seed, samples, outputs, parameters):
+    G = normal(samples, outputs, parameters, seed=seed)
+    K = G.flatten(0, 1) @ G.flatten(0, 1).mT
+    norms = torch.linalg.matrix_norm(G, 2)
+    sides = kernel_size(K, norms)
+    assert holds(sides)
+    torch.testing.assert_close(sides.left, torch.linalg.matrix_norm(G.flatten(0, 1), 2).square() / samples)
+    index = gmsi(norms, norms, kernel=sides.left, curvature=0.0)
+    assert index.kernel <= index.parameters.sup * EXACT
+    assert index.value == pytest.approx(index.jacobian.sup)
+
+
+def test_the_kernels_size_is_attained_by_equal_samples():
+    G = torch.randn(1, 3, 5).expand(4, 3, 5)
+    K = G.flatten(0, 1) @ G.flatten(0, 1).mT
+    assert float(kernel_size(K, torch.linalg.matrix_norm(G, 2)).ratio) == pytest.approx(1)
+    with pytest.raises(ValueError, match="12 rows does not belong to 5 samples"):
+        kernel_size(K, torch.ones(5))
+    with pytest.raises(ValueError, match="0 samples"):
+        kernel_size(K, torch.zeros(0))
+
+
+# ---- descent
+
+
+@pytest.mark.parametrize("guess", [1e-5, 0.3, 1e4])
+def test_the_critical_step(guess):
+    Q = torch.linalg.qr(torch.randn(6, 6)).Q
+    H = Q @ torch.diag(torch.tensor([7.0, 5.0, 1.0, 0.3, 0.01, 0.0])) @ Q.mT
+    shift = torch.randn(6)
+    found = observed_critical_step(lambda at: H @ (at - shift), torch.randn(6), guess=guess)
+    assert found * 7 / 2 == pytest.approx(1, abs=5e-3)
+    assert critical_step(7.0) == 2 / 7
+
+
+def test_the_critical_step_in_single_precision_and_of_matrices():
+    H = torch.diag(torch.tensor([3.0, 2.9, 0.1], dtype=torch.float32))
+    found = observed_critical_step(lambda at: H @ at, torch.randn(3, 2, dtype=torch.float32), guess=1.0)
+    assert found * 3 / 2 == pytest.approx(1, abs=1e-2)
+
+
+def test_the_critical_step_from_a_start_that_hardly_sees_the_steepest_direction():
+    H = torch.diag(torch.tensor([7.0, 1.0]))
+    found = observed_critical_step(lambda at: H @ at, torch.tensor([1e-3, 10.0]), guess=0.1, steps=60)
+    assert found * 7 / 2 == pytest.approx(1, abs=5e-3)
+
+
+def test_no_critical_step():
+    with pytest.raises(ValueError, match="diverges at no step"):
+        observed_critical_step(lambda at: 0 * at, torch.ones(2), guess=1.0, steps=4)
+    with pytest.raises(ValueError, match="diverges at every step"):
+        observed_critical_step(lambda at: -at, torch.ones(2), guess=1.0, steps=4)
+    for options in ({"guess": 0.0}, {"guess": 1.0, "steps": 1}, {"guess": 1.0, "precision": 0.0}):
+        with pytest.raises(ValueError, match="must be positive"):
+            observed_critical_step(lambda at: at, torch.ones(2), **options)
+    for curvature in (0.0, -1.0, math.inf, math.nan):
+        with pytest.raises(ValueError, match="must be positive"):
+            critical_step(curvature)

@@ -1,0 +1,93 @@
+"""The diagnosis of a network against its parts, one by one and written out."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from spectral_lens.datasets import images
+from spectral_lens.explain.gradients import gradient
+from spectral_lens.explain.lrp import composite, gamma, lrp, zero
+from spectral_lens.explain.quality import redistribution
+from spectral_lens.nn.mlp import mlp
+from spectral_lens.operators.tangent_kernel import matrix, tangent_kernel
+from spectral_lens.stability.diagnostics import diagnose
+from spectral_lens.training import fit
+from spectral_lens.training.losses import LOSSES
+from spectral_lens.training.results import predict
+
+pytestmark = pytest.mark.usefixtures("double")
+
+
+@pytest.fixture(scope="module")
+def case():
+    train, test = (part.to(dtype=torch.float64) for part in images.load("digits"))
+    trained = fit(mlp([train.dim, 9, 7, 10], spectral=1), train, seeds=[5], epochs=3, batch=50, dtype=torch.float64)
+    assert predict(trained, test.x[:3]).shape == (1, 3, 10)
+    net, data = trained.run(0).eval(), test.take(17)
+    noise = 0.1 * torch.randn(data.x.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    rules = composite(net, first=gamma(0.1), inner=gamma(0.1), last=zero())
+    found = diagnose(net, data, noise=noise, rules=rules, generator=torch.Generator().manual_seed(0))
+    return net, data, noise, rules, found
+
+
+def test_its_spectra(case):
+    net, data, _, rules, found = case
+    J = gradient(net, data.x).flatten(2)
+    s = torch.linalg.svdvals(J)
+    p = s.square() / s.square().sum(1, keepdim=True)
+    assert found.entropy == pytest.approx(float(-(p * p.clamp(min=1e-300).log()).sum(1).mean()))
+    assert found.condition == pytest.approx(float((10**0.5 * s[:, 0] / J.norm(dim=(1, 2))).mean()))
+    assert found.norm == pytest.approx(float(J.norm(dim=(1, 2)).mean()))
+    assert found.s_J == pytest.approx(float(s.max()))
+    R, _ = redistribution(lrp(net, data.x, rules=rules), share=0.1)
+    ratio = R.norm(dim=(1, 2)) / torch.linalg.matrix_norm(R, 2)
+    assert found.ssm == pytest.approx(float(ratio.mean()))
+
+
+def test_its_index(case):
+    net, data, _, _, found = case
+    K = tangent_kernel(net, data.x)
+    assert found.root_s_K == pytest.approx(float(torch.linalg.eigvalsh(matrix(K))[-1] / 17) ** 0.5, rel=1e-3)
+    own = K.diagonal(dim1=0, dim2=1).movedim(2, 0)
+    assert found.s_theta == pytest.approx(float(torch.linalg.eigvalsh(own)[:, -1].max().sqrt()))
+    names = [name for name, each in net.named_parameters() if each.requires_grad]
+    start = torch.cat([net.get_parameter(name).detach().flatten() for name in names])
+
+    def loss(flat):
+        sizes = [net.get_parameter(name).numel() for name in names]
+        own = {n: v.view_as(net.get_parameter(n)) for n, v in zip(names, flat.split(sizes), strict=True)}
+        out = torch.func.functional_call(net, own, (data.x,))
+        return LOSSES["cross_entropy"](out.unsqueeze(0), data.y.unsqueeze(0)).squeeze(0)
+
+    H = torch.func.jacrev(torch.func.jacrev(loss))(start)
+    assert found.s_H == pytest.approx(float(torch.linalg.eigvalsh(H).abs().max()), rel=1e-3)
+    assert found.gmsi == max(found.s_J, found.s_theta, found.root_s_K, found.s_H)
+
+
+def test_its_instability(case):
+    net, data, noise, _, found = case
+    rows, label = torch.arange(17), net(data.x).argmax(1)
+    one, other = (gradient(net, x)[rows, label].flatten(1) for x in (data.x, data.x + noise))
+    away = 1 - nn.functional.cosine_similarity(one, other)
+    assert found.angle == pytest.approx(float(away.median()))
+    far = (other - one).norm(dim=1) / one.norm(dim=1) / noise.flatten(1).norm(dim=1)
+    assert found.difference == pytest.approx(float(far.median()))
+    assert found.frechet > 0
+
+
+def test_noise_of_another_shape(case):
+    net, data, noise, rules, _ = case
+    with pytest.raises(ValueError, match="noise is"):
+        diagnose(net, data, noise=noise[1:], rules=rules, generator=torch.Generator())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_finds_the_same(case):
+    net, data, noise, rules, found = case
+    there = copy.deepcopy(net).cuda()
+    again = diagnose(
+        there, data.to("cuda"), noise=noise.cuda(), rules=rules, generator=torch.Generator().manual_seed(0)
+    )
+    assert tuple(again) == pytest.approx(tuple(found), rel=1e-6)
