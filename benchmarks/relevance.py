@@ -26,7 +26,7 @@ from spectral_lens.nn.rewriting import fold
 from spectral_lens.relevance.scores import of_inputs
 from timing import OURS, Line, add_options, agree, best_of, clock, difference, surroundings, table, write
 
-PRICE = {"layer1.lam_in": 1e-2, "layer1.psi": 1e-4}
+PENALTY = {"layer1.lam_in": 1e-2, "layer1.psi": 1e-4}
 HIDDEN, EPOCHS, BATCH, RATE = [100, 100, 50], 1, 500, 0.01
 BACKGROUND, STEPS, FEW = 50, 10, 5
 CALLS = 100  # of what takes microseconds, in each repeat
@@ -101,7 +101,7 @@ def compare_gradients(net: nn.Module, x: Tensor) -> None:
 def measure_cost(given: Given) -> list[Line]:
     train, test = (part.to(given.device) for part in zeros_and_ones())
     sizes = [train.dim, *HIDDEN, 2]
-    options = {"epochs": EPOCHS, "batch": BATCH, "rate": RATE, "l2": PRICE, "device": given.device}
+    options = {"epochs": EPOCHS, "batch_size": BATCH, "lr": RATE, "l2": PENALTY, "device": given.device}
     net = training.fit(mlp(sizes), train, seeds=[0], **options).run(0).eval().requires_grad_(False)
     x, background = test.x[: given.images], train.x[:BACKGROUND]
     print(f"cost: {'-'.join(map(str, sizes))}, {train.name}, 0 against 1; the others average over {len(x)} images")
@@ -131,7 +131,14 @@ def star_network() -> nn.Sequential:
 
 
 def train_on(data: DataSet, seeds: Sequence[int], device: torch.device) -> training.Trained:
-    options = {"epochs": 1, "batch": STAR_BATCH, "loss": "mae", "l1": PRICE, "device": device, "dtype": data.x.dtype}
+    options = {
+        "epochs": 1,
+        "batch_size": STAR_BATCH,
+        "loss": "mae",
+        "l1": PENALTY,
+        "device": device,
+        "dtype": data.x.dtype,
+    }
     return training.fit(star_network(), data, seeds=seeds, **options)
 
 

@@ -114,8 +114,8 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-class Price(NamedTuple):
-    """A price as a user would write it, from J (b, k, d); ours as it is trained with, and without an estimate."""
+class Penalty(NamedTuple):
+    """A penalty as a user would write it, from J (b, k, d); ours as it is trained with, and without an estimate."""
 
     full: Callable[[Tensor], Tensor]
     ours: Callable[[Step], Tensor]
@@ -131,10 +131,10 @@ def minus_entropy(J: Tensor) -> Tensor:
     return -torch.special.entr(values / values.sum(1, keepdim=True)).sum(1).mean()
 
 
-PRICES = {
-    "norm": Price(lambda J: J.square().sum((1, 2)).mean(), JacobianNorm(1.0), JacobianNorm(1.0, CLASSES)),
-    "sigma_1": Price(first, LargestSingularValue(1.0), LargestSingularValue(1.0, CLASSES - 1)),
-    "entropy": Price(minus_entropy, SpectralEntropy(1.0, sampled=True), SpectralEntropy(1.0)),
+PENALTIES = {
+    "norm": Penalty(lambda J: J.square().sum((1, 2)).mean(), JacobianNorm(1.0), JacobianNorm(1.0, CLASSES)),
+    "sigma_1": Penalty(first, LargestSingularValue(1.0), LargestSingularValue(1.0, CLASSES - 1)),
+    "entropy": Penalty(minus_entropy, SpectralEntropy(1.0, sampled=True), SpectralEntropy(1.0)),
 }
 
 
@@ -153,41 +153,41 @@ class Runs:
         self.x = torch.rand(count, images, 1, 28, 28, generator=draw).to(device, dtype)
         self.y = torch.randint(CLASSES, (count, images), generator=draw).to(device)
 
-    def ours(self, price: Callable[[Step], Tensor], *, plain: float = 1.0) -> Tensor:
+    def ours(self, penalty: Callable[[Step], Tensor], *, plain: float = 1.0) -> Tensor:
         """Of all runs, (r, p).  plain: the part of the cross-entropy."""
         x = self.x.detach().requires_grad_()
         out = _batched.forward(self.model, self.state, x)
         loss = F.cross_entropy(out.flatten(0, 1), self.y.flatten(), reduction="none").view_as(self.y).mean(1)
-        loss = plain * loss + price(Step(self.state, x, out, lambda shape: torch.rand(shape).to(x)))
+        loss = plain * loss + penalty(Step(self.state, x, out, lambda shape: torch.rand(shape).to(x)))
         found = torch.autograd.grad(loss.sum(), list(self.state.values()), materialize_grads=True)
         return torch.cat([each.flatten(1) for each in found], 1)
 
-    def full(self, price: Callable[[Tensor], Tensor], *, run: int = 0, plain: float = 1.0) -> Tensor:
+    def full(self, penalty: Callable[[Tensor], Tensor], *, run: int = 0, plain: float = 1.0) -> Tensor:
         """Of one run, (p,), through its full Jacobian."""
         x, model = self.x[run].detach().requires_grad_(), self.alone[run]
         out = model(x)
         rows = [torch.autograd.grad(each.sum(), x, create_graph=True)[0].flatten(1) for each in out.unbind(1)]
-        loss = plain * F.cross_entropy(out, self.y[run]) + price(torch.stack(rows, 1))
+        loss = plain * F.cross_entropy(out, self.y[run]) + penalty(torch.stack(rows, 1))
         found = torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True)
         return torch.cat([each.flatten() for each in found])
 
 
-def compare(runs: Runs, price: Price) -> None:
-    """The gradients of the price alone."""
+def compare(runs: Runs, penalty: Penalty) -> None:
+    """The gradients of the penalty alone."""
     contenders: dict[str, Work] = {
-        "full": lambda: torch.stack([runs.full(price.full, run=run, plain=0) for run in range(len(runs.x))]),
-        "exact": lambda: runs.ours(price.exact, plain=0),
+        "full": lambda: torch.stack([runs.full(penalty.full, run=run, plain=0) for run in range(len(runs.x))]),
+        "exact": lambda: runs.ours(penalty.exact, plain=0),
     }
     agree(contenders, 1e-9)
 
 
-def steps(several: Runs, one: Runs, price: Price) -> dict[str, tuple[Work, int]]:
+def steps(several: Runs, one: Runs, penalty: Penalty) -> dict[str, tuple[Work, int]]:
     """The contenders, each with the number of runs that it trains."""
     return {
-        OURS: (lambda: several.ours(price.ours), RUNS),
-        f"{OURS}, one run": (lambda: one.ours(price.ours), 1),
-        f"{OURS}, no estimate": (lambda: several.ours(price.exact), RUNS),
-        "the full Jacobian, one run": (lambda: one.full(price.full), 1),
+        OURS: (lambda: several.ours(penalty.ours), RUNS),
+        f"{OURS}, one run": (lambda: one.ours(penalty.ours), 1),
+        f"{OURS}, no estimate": (lambda: several.ours(penalty.exact), RUNS),
+        "the full Jacobian, one run": (lambda: one.full(penalty.full), 1),
     }
 
 
@@ -202,10 +202,10 @@ def measure_regularised(given: Given) -> list[Line]:
         several, one = (
             Runs(network, given.device, count=count, images=given.images, dtype=torch.float32) for count in (RUNS, 1)
         )
-        for name, price in PRICES.items():
-            print(f"regularised: the {network} with a price on the Jacobian's {name}, {given.images} images, per run")
-            compare(small, price)
-            timed = {key: per_run(*pair) for key, pair in steps(several, one, price).items()}
+        for name, penalty in PENALTIES.items():
+            print(f"regularised: the {network} with a penalty on the Jacobian's {name}, {given.images} images, per run")
+            compare(small, penalty)
+            timed = {key: per_run(*pair) for key, pair in steps(several, one, penalty).items()}
             best = best_of(given.repeats, timed)
             lines += table(f"regularised, {network}, {name}", best, {"the full Jacobian, one run": 3.0})
     return lines

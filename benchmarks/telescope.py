@@ -39,7 +39,7 @@ def apart(model: nn.Sequential) -> nn.Sequential:
 
 
 def train(model: nn.Sequential, data: DataSet) -> Trained:
-    options = {"batch": BATCH, "optimizer": "adamax", "rate": RATE, "device": "cpu", "dtype": data.x.dtype}
+    options = {"batch_size": BATCH, "optimizer": "adamax", "lr": RATE, "device": "cpu", "dtype": data.x.dtype}
     return fit(model, data, seeds=range(RUNS), epochs=1, **options)  # type: ignore[arg-type]
 
 

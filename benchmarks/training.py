@@ -2,7 +2,7 @@
 
     python benchmarks/training.py [--repeats 5] [--samples 100000]
 
-The same network, data, price and number of steps everywhere; first the results are compared, then the clock runs.
+The same network, data, penalty and number of steps everywhere; first the results are compared, then the clock runs.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from spectral_lens.training import fit
 from timing import best_of, seconds
 
 SIZES, BATCH, RUNS, RATE = [20, 100, 100, 50, 2], 1000, 10, 0.01
-PRICE = {"layer1.lam_in": 1e-2, "layer1.psi": 1e-4}
+PENALTY = {"layer1.lam_in": 1e-2, "layer1.psi": 1e-4}
 
 
 def network() -> nn.Module:
@@ -28,8 +28,8 @@ def network() -> nn.Module:
 
 
 def loss_of(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    price = sum(coefficient * model.get_parameter(name).square().sum() for name, coefficient in PRICE.items())
-    return F.cross_entropy(model(x), y) + price
+    penalty = sum(coefficient * model.get_parameter(name).square().sum() for name, coefficient in PENALTY.items())
+    return F.cross_entropy(model(x), y) + penalty
 
 
 def step(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> None:
@@ -53,13 +53,15 @@ def in_memory(data: DataSet) -> None:
 
 
 def side_by_side(data: DataSet) -> None:
-    fit(network(), data, seeds=range(RUNS), epochs=1, batch=BATCH, rate=RATE, l2=PRICE, device="cpu")
+    fit(network(), data, seeds=range(RUNS), epochs=1, batch_size=BATCH, lr=RATE, l2=PENALTY, device="cpu")
 
 
 def check(data: DataSet) -> float:
     """The largest difference of a weight after three full-batch steps: side by side against one run's own loop."""
     few, model = data.take(999), network()
-    trained = fit(model, few, seeds=range(RUNS), epochs=3, batch=999, rate=RATE, l2=PRICE, redraw=False, device="cpu")
+    trained = fit(
+        model, few, seeds=range(RUNS), epochs=3, batch_size=999, lr=RATE, l2=PENALTY, reinitialize=False, device="cpu"
+    )
     worst = 0.0
     for run in range(RUNS):
         alone = network()

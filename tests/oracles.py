@@ -108,10 +108,10 @@ class Dropout(nn.Module):
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamax": torch.optim.Adamax, "sgd": torch.optim.SGD}
 
 
-def initial(model, seed, *, redraw=True, dtype=torch.float64):
+def initial(model, seed, *, reinitialize=True, dtype=torch.float64):
     """The network with which a run of that seed starts."""
     model = copy.deepcopy(model).to(dtype)
-    if redraw:
+    if reinitialize:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(streams(seed)[0])
             for layer in model.modules():
@@ -129,16 +129,16 @@ def train_alone(
     seed,
     *,
     epochs,
-    batch,
+    batch_size,
     optimizer="adam",
-    rate=1e-3,
+    lr=1e-3,
     l1=None,
     l2=None,
     masks=None,
-    redraw=True,
+    reinitialize=True,
     validation=None,
     loss="cross_entropy",
-    falling=0.0,
+    decay=0.0,
     penalty=None,
     dtype=torch.float64,
 ):
@@ -150,7 +150,7 @@ def train_alone(
     def right(out, y):
         return int((out.argmax(1) == y).sum()) if loss == "cross_entropy" else float("nan")
 
-    model = initial(model, seed, redraw=redraw, dtype=dtype)
+    model = initial(model, seed, reinitialize=reinitialize, dtype=dtype)
     generator = torch.Generator().manual_seed(streams(seed)[1])
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
@@ -158,7 +158,7 @@ def train_alone(
                 setattr(parent, name, Dropout(child.p, generator))
     parameters = dict(model.named_parameters())
     start = {name: value.detach().clone() for name, value in parameters.items()}
-    step = OPTIMIZERS[optimizer]([p for p in parameters.values() if p.requires_grad], lr=rate)
+    step = OPTIMIZERS[optimizer]([p for p in parameters.values() if p.requires_grad], lr=lr)
     x, y, n = data.x.to(dtype), data.y, data.samples
     history = {"loss": [], "accuracy": []} | ({"penalty": []} if penalty else {})
     if validation is not None:
@@ -167,21 +167,21 @@ def train_alone(
         model.train()
         order = torch.randperm(n, generator=generator)
         total, hits, extra = 0.0, 0, 0.0
-        for first in range(0, n, batch):
-            rows = order[first : first + batch]
-            if falling:
+        for first in range(0, n, batch_size):
+            rows = order[first : first + batch_size]
+            if decay:
                 passed = epoch + first / n
-                step.param_groups[0]["lr"] = rate * min(1, (1 - passed / epochs) / falling)
+                step.param_groups[0]["lr"] = lr * min(1, (1 - passed / epochs) / decay)
             inputs = x[rows].requires_grad_()
             out = model(inputs)
             value = mean_loss(out, y[rows])
-            price = sum(factor * parameters[name].abs().sum() for name, factor in (l1 or {}).items())
-            price = price + sum(factor * (parameters[name] ** 2).sum() for name, factor in (l2 or {}).items())
+            cost = sum(factor * parameters[name].abs().sum() for name, factor in (l1 or {}).items())
+            cost = cost + sum(factor * (parameters[name] ** 2).sum() for name, factor in (l2 or {}).items())
             if penalty:
                 more = penalty(parameters, inputs, out)
-                price, extra = price + more, extra + float(more.detach()) * len(rows)
+                cost, extra = cost + more, extra + float(more.detach()) * len(rows)
             step.zero_grad()
-            (value + price).backward()
+            (value + cost).backward()
             step.step()
             with torch.no_grad():
                 for name, mask in (masks or {}).items():

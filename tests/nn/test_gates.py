@@ -92,7 +92,7 @@ def test_a_price_closes_the_gates_of_what_does_not_matter(kind):
     net.add_module("gates", gates)
     for name, layer in mlp([6, 16, 2], spectral=0).named_children():
         net.add_module(name, layer)
-    trained = fit(net, data, seeds=(1, 2), epochs=60, batch=40, rate=0.02, penalty=OpenGates(gates, 0.05), **DOUBLE)
+    trained = fit(net, data, seeds=(1, 2), epochs=60, batch_size=40, lr=0.02, penalty=OpenGates(gates, 0.05), **DOUBLE)
     chance = gates.probability(trained.state["gates.place"])
     assert (chance[:, 2] > 0.9).all()
     assert (chance[:, [0, 1, 3, 4, 5]] < 0.5).all()

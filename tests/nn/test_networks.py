@@ -331,19 +331,19 @@ def test_without_redraw_every_copy_is_the_model():
     with torch.no_grad():
         model.layer1.lam_in.fill_(0.3)
     before = copy.deepcopy(model.state_dict())
-    state = stack(model, SEEDS, redraw=False)
+    state = stack(model, SEEDS, reinitialize=False)
     for key, value in before.items():
         assert torch.equal(state[key], value.expand(3, *value.shape))
     state["layer1.psi"].zero_()
     assert torch.equal(model.layer1.psi, before["layer1.psi"])  # copies, no views
 
 
-@pytest.mark.parametrize("redraw", [True, False])
-def test_torchs_random_state_is_left_alone(redraw):
+@pytest.mark.parametrize("reinitialize", [True, False])
+def test_torchs_random_state_is_left_alone(reinitialize):
     torch.manual_seed(5)
     model = mlp([4, 3, 2], batch_norm=True, dropout=0.5)
     before = torch.get_rng_state()
-    stack(model, SEEDS, redraw=redraw)
+    stack(model, SEEDS, reinitialize=reinitialize)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -495,7 +495,7 @@ def test_any_layers_in_a_row_are_the_product_of_their_weights(sizes, kinds, bias
     ]
     model = randomised(nn.Sequential(*layers), seed)
     x = inputs(1, samples, sizes[0], seed=seed)
-    assert_close(forward(model, stack(model, [0], redraw=False), x)[0], model(x[0]), 1e-10)
+    assert_close(forward(model, stack(model, [0], reinitialize=False), x)[0], model(x[0]), 1e-10)
     (one,) = retract(model)
     assert_close(one(x[0]), model(x[0]), 1e-10)
     if len(layers) > 1:

@@ -72,7 +72,9 @@ def known():
 @pytest.mark.parametrize("kind", ["stochastic", "hard concrete"])
 def test_gates_find_what_matters(known, kind):
     data, truth = known
-    scores = by_gates(data, kind=kind, price=0.02, hidden=[8], seeds=(5, 6), epochs=60, batch=50, rate=0.02, **OPTIONS)
+    scores = by_gates(
+        data, kind=kind, penalty=0.02, hidden=[8], seeds=(5, 6), epochs=60, batch_size=50, lr=0.02, **OPTIONS
+    )
     assert scores.shape == (2, 8)
     assert scores.min() == 0
     for order in ranking(scores):
@@ -81,7 +83,7 @@ def test_gates_find_what_matters(known, kind):
 
 def test_lassonet_finds_what_matters(known):
     data, truth = known
-    options = {"hidden": [8], "seeds": (5, 6), "start": 0.5, "growth": 1.4, "rate": 0.02, "batch": 100}
+    options = {"hidden": [8], "seeds": (5, 6), "start": 0.5, "growth": 1.4, "lr": 0.02, "batch_size": 100}
     scores = lassonet(data, **options, dtype=torch.float64)
     for order in ranking(scores):
         assert sorted(order[:3].tolist()) == truth
@@ -100,13 +102,13 @@ def test_who_comes_back_to_lassonets_path_has_left(known, monkeypatch):
 
     monkeypatch.setattr(path, "hierarchical", step)
     options = {"hidden": [4], "seeds": (5, 6), "start": 1.0, "growth": 2.0, "longest": 6, "epochs": 1, "warm_up": 1}
-    scores = lassonet(known[0], batch=600, **options, dtype=torch.float64)
+    scores = lassonet(known[0], batch_size=600, **options, dtype=torch.float64)
     torch.testing.assert_close(scores[0], torch.tensor([1.0, 4.0] + 6 * [16.0], dtype=torch.float64))
 
 
 def test_lassonet_of_a_run_is_that_of_the_run_alone(known):
     data, _ = known
-    options = {"hidden": [8], "start": 0.5, "longest": 5, "rate": 0.02, "batch": 100, "dtype": torch.float64}
+    options = {"hidden": [8], "start": 0.5, "longest": 5, "lr": 0.02, "batch_size": 100, "dtype": torch.float64}
     both = lassonet(data, seeds=(5, 6), **options)
     alone = lassonet(data.run(1), seeds=(6,), **options)
     torch.testing.assert_close(both[1:], alone)
@@ -134,13 +136,13 @@ def test_a_path_must_rise(known, path):
 
 
 def test_a_path_that_diverges_says_so(known):
-    with pytest.raises(RuntimeError, match="lower rate=1000"):
-        lassonet(known[0], hidden=[4], seeds=(1, 2), rate=1000.0, warm_up=1)
+    with pytest.raises(RuntimeError, match="lower lr=1000"):
+        lassonet(known[0], hidden=[4], seeds=(1, 2), lr=1000.0, warm_up=1)
 
 
 def test_unknown_gates_are_refused(known):
     with pytest.raises(ValueError, match="is unknown"):
-        by_gates(known[0], kind="garden", price=1.0, hidden=[4], seeds=(1, 2), epochs=1)
+        by_gates(known[0], kind="garden", penalty=1.0, hidden=[4], seeds=(1, 2), epochs=1)
 
 
 SKLEARN = {

@@ -189,7 +189,7 @@ def test_pair_difference_by_hand():
 
 @pytest.fixture(scope="module")
 def trained():
-    options = {"epochs": 12, "batch": 10, "rate": 0.02, "dtype": torch.float64, "device": "cpu"}
+    options = {"epochs": 12, "batch_size": 10, "lr": 0.02, "dtype": torch.float64, "device": "cpu"}
     return fit(mlp([6, 5, 3], activation="tanh", batch_norm=True), toy(60, (6,), 3), seeds=[2, 9], **options)
 
 
@@ -208,7 +208,7 @@ def test_accuracy_by_count_is_the_loop(trained, counts, chunk):
 
 def test_for_a_quantity_it_is_the_error():
     data = oracles.measured(23, (6,))
-    options = {"epochs": 4, "batch": 8, "rate": 0.01, "loss": "mae", "dtype": torch.float64, "device": "cpu"}
+    options = {"epochs": 4, "batch_size": 8, "lr": 0.01, "loss": "mae", "dtype": torch.float64, "device": "cpu"}
     trained = fit(mlp([6, 5, 1]), data, seeds=[2, 9], **options)
     order = ranking(of_inputs(trained))
     found = by_count(trained, data, order, counts=[6, 2], chunk=30)
@@ -277,7 +277,7 @@ def test_the_relevant_inputs_suffice():
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(200, 5, generator=generator, dtype=torch.float64)
     data = oracles.data_set(x, (x[:, 3] > 0).long())  # one input decides
-    options = {"epochs": 40, "batch": 50, "rate": 0.02, "l2": {"layer1.lam_in": 0.01, "layer1.psi": 0.01}}
+    options = {"epochs": 40, "batch_size": 50, "lr": 0.02, "l2": {"layer1.lam_in": 0.01, "layer1.psi": 0.01}}
     trained = fit(mlp([5, 4, 2]), data, seeds=[1, 2], dtype=torch.float64, device="cpu", **options)
     scores = of_inputs(trained)
     order = ranking(scores)

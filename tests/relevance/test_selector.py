@@ -112,6 +112,6 @@ def test_one_hidden_layer_as_a_number():
 def test_a_training_that_diverges():
     with (
         pytest.warns(RuntimeWarning, match="non-finite"),
-        pytest.raises(ValueError, match=r"rate=1e\+30: 2 of 2 networks"),
+        pytest.raises(ValueError, match=r"lr=1e\+30: 2 of 2 networks"),
     ):
-        SpectralSelector(rate=1e30, **QUICK).fit(*table(50))
+        SpectralSelector(lr=1e30, **QUICK).fit(*table(50))

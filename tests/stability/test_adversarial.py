@@ -113,7 +113,9 @@ def test_a_mistake_outweighs_a_larger_margin():
 
 def test_a_search_finds_more_than_a_step():
     train, test = (part.to(dtype=torch.float64) for part in images.load("digits"))
-    trained = fit(mlp([train.dim, 30, 10], spectral=0), train, seeds=[3, 4], epochs=5, batch=50, dtype=torch.float64)
+    trained = fit(
+        mlp([train.dim, 30, 10], spectral=0), train, seeds=[3, 4], epochs=5, batch_size=50, dtype=torch.float64
+    )
     clean = accuracy(trained, test)
     step = robustness(trained, test, partial(fgsm, radius=0.1), chunk=97)
     search = robustness(trained, test, partial(pgd, radius=0.1, generator=draw()))
@@ -129,7 +131,7 @@ def test_a_search_finds_more_than_a_step():
 
 def test_each_run_meets_data_of_its_own():
     data = synthetic.independent(40, seeds=[0, 1], dtype=torch.float64)
-    trained = fit(mlp([data.dim, 8, 2]), data, seeds=[0, 1], epochs=2, batch=20, dtype=torch.float64)
+    trained = fit(mlp([data.dim, 8, 2]), data, seeds=[0, 1], epochs=2, batch_size=20, dtype=torch.float64)
     attack = partial(fgsm, radius=0.01, box=(float(data.x.min()), float(data.x.max())))
     alone = trained.run(1).eval()
     own = data.run(1)
@@ -152,7 +154,7 @@ def test_unclear_orders():
     with pytest.raises(ValueError, match="two classes"):
         fgsm(nn.Linear(5, 1), x, torch.zeros(3, dtype=torch.int64), radius=0.1)
     stars = generated(20, pixels=31, seed=0).to(dtype=torch.float64)
-    trained = fit(mlp([stars.dim, 1]), stars, seeds=[0], epochs=1, batch=10, loss="mse", dtype=torch.float64)
+    trained = fit(mlp([stars.dim, 1]), stars, seeds=[0], epochs=1, batch_size=10, loss="mse", dtype=torch.float64)
     with pytest.raises(ValueError, match="no classes"):
         robustness(trained, stars, partial(fgsm, radius=0.1))
 

@@ -23,7 +23,9 @@ pytestmark = pytest.mark.usefixtures("double")
 @pytest.fixture(scope="module")
 def case():
     train, test = (part.to(dtype=torch.float64) for part in images.load("digits"))
-    trained = fit(mlp([train.dim, 9, 7, 10], spectral=1), train, seeds=[5], epochs=3, batch=50, dtype=torch.float64)
+    trained = fit(
+        mlp([train.dim, 9, 7, 10], spectral=1), train, seeds=[5], epochs=3, batch_size=50, dtype=torch.float64
+    )
     assert predict(trained, test.x[:3]).shape == (1, 3, 10)
     net, data = trained.run(0).eval(), test.take(17)
     noise = 0.1 * torch.randn(data.x.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

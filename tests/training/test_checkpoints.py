@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from spectral_lens.training import checkpoints
 
-SETTINGS = {"seeds": (3, 1), "rate": [0.1, 1e-3], "l1": {"psi": 0.1 + 0.2}, "data": None, "batch": 500}
+SETTINGS = {"seeds": (3, 1), "lr": [0.1, 1e-3], "l1": {"psi": 0.1 + 0.2}, "data": None, "batch_size": 500}
 TENSORS = {
     "theta": torch.tensor([[1 / 3, float("nan")], [float("-inf"), -0.0]], dtype=torch.float64),
     "fixed:norm1.num_batches_tracked": torch.tensor([3, 4]),
@@ -43,12 +43,12 @@ def test_the_file_has_the_name_it_was_given(tmp_path, name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"batch": 501}, r"batch: 500 then, 501 now"),
+        ({"batch_size": 501}, r"batch_size: 500 then, 501 now"),
         ({"seeds": (1, 3)}, r"seeds: \[3, 1\] then, \[1, 3\] now"),
-        ({"rate": [0.1, 1.1e-3]}, r"rate: .*0\.0011\] now"),
+        ({"lr": [0.1, 1.1e-3]}, r"lr: .*0\.0011\] now"),
         ({"l1": {"psi": 0.3}}, r"l1: .*then, .*now"),
         ({"more": 1}, r"more: None then, 1 now"),
-        ({"batch": 1, "data": "mnist"}, r"data: None then, mnist now; batch: 500 then, 1 now"),
+        ({"batch_size": 1, "data": "mnist"}, r"data: None then, mnist now; batch_size: 500 then, 1 now"),
     ],
 )
 def test_another_experiments_checkpoint_is_refused_by_what_differs(tmp_path, change, message):
@@ -63,8 +63,8 @@ def test_another_experiments_checkpoint_is_refused_by_what_differs(tmp_path, cha
 def test_a_setting_that_is_gone_is_named(tmp_path):
     path = tmp_path / "run.npz"
     checkpoints.save(path, SETTINGS, TENSORS)
-    with pytest.raises(ValueError, match=r"batch: 500 then, None now"):
-        checkpoints.load(path, {name: value for name, value in SETTINGS.items() if name != "batch"})
+    with pytest.raises(ValueError, match=r"batch_size: 500 then, None now"):
+        checkpoints.load(path, {name: value for name, value in SETTINGS.items() if name != "batch_size"})
 
 
 @settings(deadline=None, derandomize=True, max_examples=25)

@@ -36,8 +36,8 @@ def own(options, r):
         return value[r] if isinstance(value, list | tuple) else value
 
     mine = dict(options)
-    if "rate" in mine:
-        mine["rate"] = number(mine["rate"])
+    if "lr" in mine:
+        mine["lr"] = number(mine["lr"])
     for name in ("l1", "l2"):
         if name in mine:
             mine[name] = {key: number(value) for key, value in mine[name].items()}
@@ -49,9 +49,9 @@ def own(options, r):
     return mine
 
 
-def starts(model, *, redraw=True, seeds=SEEDS):
+def starts(model, *, reinitialize=True, seeds=SEEDS):
     """Each run's initial state."""
-    return [oracles.initial(model, seed, redraw=redraw).state_dict() for seed in seeds]
+    return [oracles.initial(model, seed, reinitialize=reinitialize).state_dict() for seed in seeds]
 
 
 class Skip(nn.Module):
@@ -88,13 +88,13 @@ def some(shape, seed=0):
 
 
 EXPERIMENTS = {
-    "plain": (lambda: mlp([5, 7, 4, 2]), {"data": toy(23, (5,)), "batch": 6}),
+    "plain": (lambda: mlp([5, 7, 4, 2]), {"data": toy(23, (5,)), "batch_size": 6}),
     "penalties": (
         lambda: mlp([5, 6, 3], activation="tanh"),
         {
             "data": toy(20, (5,), 3),
-            "batch": 7,
-            "rate": 5e-3,
+            "batch_size": 7,
+            "lr": 5e-3,
             "l1": {"layer1.lam_in": [0.0, 0.02, 0.5], "layer2.weight": 1e-3},
             "l2": {"layer1.psi": 0.03, "layer1.lam_in": [0.1, 0.0, 0.3], "layer2.bias": 0.2},
         },
@@ -104,9 +104,9 @@ EXPERIMENTS = {
         {
             "data": toy(22, (5,), 3, runs=3),
             "validation": toy(9, (5,), 3, runs=3, seed=4),
-            "batch": 8,
+            "batch_size": 8,
             "optimizer": "adamax",
-            "rate": [0.01, 0.003, 0.1],
+            "lr": [0.01, 0.003, 0.1],
             "l1": {"layer1.psi": [1e-3, 0.0, 0.1]},
             "l2": {"layer3.weight": [0.3, 0.2, 0.1], "norm1.weight": 0.01},
             "masks": {"layer1.psi": some((3, 6, 5)), "layer2.psi": some((4, 6)), "layer3.bias": some((3, 3), 1)},
@@ -114,23 +114,23 @@ EXPERIMENTS = {
     ),
     "products": (  # a matrix for each two layers in the full batch; layer by layer in the last one, of a single sample
         lambda: mlp([5, 9, 3, 8, 3], activation=["linear", "tanh", "linear"], spectral=3, init="giambagli"),
-        {"data": toy(21, (5,), 3), "batch": 20, "optimizer": "sgd", "rate": [0.3, 0.1, 0.7]},
+        {"data": toy(21, (5,), 3), "batch_size": 20, "optimizer": "sgd", "lr": [0.3, 0.1, 0.7]},
     ),
     "sgd": (
         lambda: mlp([5, 6, 3], init="giambagli"),
-        {"data": toy(20, (5,), 3, runs=3), "batch": 20, "optimizer": "sgd", "rate": [0.3, 0.1, 0.7]},
+        {"data": toy(20, (5,), 3, runs=3), "batch_size": 20, "optimizer": "sgd", "lr": [0.3, 0.1, 0.7]},
     ),
-    "batch larger than the set": (lambda: mlp([5, 4, 2]), {"data": toy(13, (5,)), "batch": 1000}),
-    "frozen": (frozen, {"data": toy(20, (5,), 3), "batch": 9, "rate": 0.01, "l2": {"layer1.lam_in": 0.1}}),
-    "present values": (lambda: mlp([5, 4, 2]), {"data": toy(21, (5,)), "batch": 4, "redraw": False}),
+    "batch larger than the set": (lambda: mlp([5, 4, 2]), {"data": toy(13, (5,)), "batch_size": 1000}),
+    "frozen": (frozen, {"data": toy(20, (5,), 3), "batch_size": 9, "lr": 0.01, "l2": {"layer1.lam_in": 0.1}}),
+    "present values": (lambda: mlp([5, 4, 2]), {"data": toy(21, (5,)), "batch_size": 4, "reinitialize": False}),
     "a quantity, the rate falling": (
         lambda: mlp([5, 6, 4, 1], activation="tanh", batch_norm=True),
         {
             "data": measured(23, (5,)),
             "validation": measured(9, (5,), seed=4),
-            "batch": 8,
-            "rate": [0.01, 0.03, 0.1],
-            "falling": 0.6,
+            "batch_size": 8,
+            "lr": [0.01, 0.03, 0.1],
+            "decay": 0.6,
             "loss": "mae",
             "l1": {"layer1.lam_in": 0.01},
         },
@@ -139,11 +139,11 @@ EXPERIMENTS = {
         lambda: mlp([5, 4, 1]),
         {
             "data": measured(13, (5,), runs=3),
-            "batch": 20,
+            "batch_size": 20,
             "optimizer": "sgd",
-            "falling": 1.0,
+            "decay": 1.0,
             "loss": "mse",
-            "rate": 0.1,
+            "lr": 0.1,
         },
     ),
     "convolution": (
@@ -151,8 +151,8 @@ EXPERIMENTS = {
         {
             "data": toy(14, (2, 5, 4), 3),
             "validation": toy(5, (2, 5, 4), 3, seed=3),
-            "batch": 5,
-            "rate": [0.01, 0.02, 0.03],
+            "batch_size": 5,
+            "lr": [0.01, 0.02, 0.03],
             "l2": {"0.first.psi": [0.0, 0.1, 0.2]},
             "masks": {"0.second.weight": some((3, 3, 1, 1, 1))},
         },
@@ -207,8 +207,8 @@ def test_fixed_eigenvalues_of_the_outputs_count_unless_they_are_zero(init):
     model, data = mlp([5, 6, 3], init=init, train={"lam_in", "psi"}), toy(20, (5,), 3)
     options = {
         "epochs": 3,
-        "batch": 10,
-        "rate": 0.05,
+        "batch_size": 10,
+        "lr": 0.05,
     }  # few samples at a time: the spectral layer's weight is not built
     trained = fit(model, data, seeds=SEEDS, **options, **DOUBLE)
     assert trained.state["layer1.lam_out"].any() == (init == "giambagli")
@@ -235,7 +235,7 @@ class Steep:
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_a_penalty_may_hold_derivatives(activation, batch_norm):
     model = mlp([5, 6, 4, 3], activation=activation, spectral=2, batch_norm=batch_norm)
-    options = {"data": toy(22, (5,), 3), "batch": 8, "rate": 0.01, "l2": {"layer1.psi": 0.01}, "epochs": 4}
+    options = {"data": toy(22, (5,), 3), "batch_size": 8, "lr": 0.01, "l2": {"layer1.psi": 0.01}, "epochs": 4}
     trained = fit(model, seeds=SEEDS, penalty=Steep(), **DOUBLE, **options)
     for r, seed in enumerate(SEEDS):
 
@@ -252,14 +252,14 @@ def test_a_penalty_may_hold_derivatives(activation, batch_norm):
 
 
 def test_another_penalty_is_another_experiment_for_a_checkpoint(tmp_path):
-    options = {"data": toy(22, (5,), 3), "seeds": SEEDS, "batch": 8, "checkpoint": tmp_path / "run.npz", **DOUBLE}
+    options = {"data": toy(22, (5,), 3), "seeds": SEEDS, "batch_size": 8, "checkpoint": tmp_path / "run.npz", **DOUBLE}
     fit(mlp([5, 6, 3]), epochs=1, penalty=Steep(), **options)
     with pytest.raises(ValueError, match="penalty"):
         fit(mlp([5, 6, 3]), epochs=2, **options)
 
 
 def test_a_penalty_that_turns_nan_is_named():
-    options = {"data": toy(22, (5,), 3), "seeds": SEEDS, "batch": 22, "epochs": 1, **DOUBLE}
+    options = {"data": toy(22, (5,), 3), "seeds": SEEDS, "batch_size": 22, "epochs": 1, **DOUBLE}
     lost = torch.tensor([0.0, float("nan"), 0.0], dtype=torch.float64)
     with pytest.warns(RuntimeWarning, match=r"run 1 \(seed 2\) at step 0"):
         fit(mlp([5, 6, 3]), penalty=lambda step: lost * step.out.sum(), **options)
@@ -279,11 +279,11 @@ def test_each_run_equals_the_run_alone(experiment, name):
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_what_comes_back(experiment, name):
     model, options, trained = experiment(name)
-    n, batch = options["data"].samples, options["batch"]
+    n, batch_size = options["data"].samples, options["batch_size"]
     assert trained.seeds == SEEDS
     assert trained.runs == 3
     assert trained.failed == {}
-    assert trained.steps == 3 * len(range(0, n, batch))
+    assert trained.steps == 3 * len(range(0, n, batch_size))
     assert trained.seconds > 0
     assert list(trained.state) == [key for key, _ in (*model.named_parameters(), *model.named_buffers())]
     assert not any(value.requires_grad for value in trained.state.values())
@@ -297,18 +297,18 @@ def test_what_comes_back(experiment, name):
 @settings(deadline=None, derandomize=True, max_examples=10)
 @given(
     n=st.integers(2, 17),
-    batch=st.integers(1, 20),
+    batch_size=st.integers(1, 20),
     hidden=st.lists(st.integers(1, 6), max_size=2),
     classes=st.integers(2, 4),
     optimizer=st.sampled_from(["adam", "adamax", "sgd"]),
     seed=st.integers(0, 2**40),
-    rate=st.floats(1e-4, 0.1),
+    lr=st.floats(1e-4, 0.1),
 )
-def test_any_experiment_is_an_ordinary_loop(n, batch, hidden, classes, optimizer, seed, rate):
+def test_any_experiment_is_an_ordinary_loop(n, batch_size, hidden, classes, optimizer, seed, lr):
     sizes = [3, *hidden, classes]
     model = mlp(sizes, activation="tanh", spectral=len(hidden))
     data = toy(max(n, classes), (3,), classes, seed=seed % 997)
-    options = {"epochs": 2, "batch": batch, "optimizer": optimizer, "rate": rate}
+    options = {"epochs": 2, "batch_size": batch_size, "optimizer": optimizer, "lr": lr}
     trained = fit(model, data, seeds=[seed, seed + 1], **DOUBLE, **options)
     for r in range(2):
         alone, history = train_alone(model, data, seed + r, **options)
@@ -319,7 +319,7 @@ def test_any_experiment_is_an_ordinary_loop(n, batch, hidden, classes, optimizer
 
 def test_a_training_learns():
     data = toy(400, (4,), 2)
-    trained = fit(mlp([4, 8, 2]), data, seeds=range(3), epochs=20, batch=50, rate=0.01, **DOUBLE)
+    trained = fit(mlp([4, 8, 2]), data, seeds=range(3), epochs=20, batch_size=50, lr=0.01, **DOUBLE)
     best = 0.84  # two unit Gaussians at a distance of sqrt(4) / 2 = 1: Phi(0.5) = 0.69; overfitting gives a little more
     assert (trained.history["accuracy"][-1] > 0.66).all()
     assert (trained.history["accuracy"][-1] < best).all()
@@ -330,7 +330,7 @@ def test_a_training_learns():
 def test_initial_is_where_a_training_starts(dtype):
     model, data = dropping(), toy(20, (5,), 3)
     start = training.initial(model, SEEDS, dtype=dtype)
-    trained = fit(model, data, seeds=SEEDS, epochs=1, batch=20, rate=0.0, dtype=dtype, device="cpu")
+    trained = fit(model, data, seeds=SEEDS, epochs=1, batch_size=20, lr=0.0, dtype=dtype, device="cpu")
     assert list(start) == list(trained.state)
     for key, _ in model.named_parameters():
         assert torch.equal(start[key], trained.state[key])
@@ -353,10 +353,10 @@ def test_a_start_takes_the_place_of_initial_values():
     model, data = mlp([4, 3, 2], batch_norm=True), toy(20, (4,))
     own = {"layer1.psi": some((3, 3, 4)).double(), "norm1.running_mean": torch.full((3, 3), 0.5)}
     drawn = training.initial(model, SEEDS, dtype=torch.float64)
-    trained = fit(model, data, seeds=SEEDS, epochs=1, batch=20, rate=0.0, start=own, **DOUBLE)
+    trained = fit(model, data, seeds=SEEDS, epochs=1, batch_size=20, lr=0.0, init_state=own, **DOUBLE)
     assert torch.equal(trained.state["layer1.psi"], own["layer1.psi"])
     assert torch.equal(trained.state["layer2.weight"], drawn["layer2.weight"])
-    alone = fit(model, data, seeds=SEEDS, epochs=1, batch=20, rate=0.0, **DOUBLE)
+    alone = fit(model, data, seeds=SEEDS, epochs=1, batch_size=20, lr=0.0, **DOUBLE)
     moved = trained.state["norm1.running_mean"] - 0.9 * 0.5  # batch normalisation keeps nine tenths of what was there
     x = data.x @ (own["layer1.psi"] * drawn["layer1.lam_in"].unsqueeze(1)).mT + drawn["layer1.bias"].unsqueeze(1)
     torch.testing.assert_close(moved, 0.1 * x.relu().mean(1), **TIGHT)
@@ -365,10 +365,10 @@ def test_a_start_takes_the_place_of_initial_values():
 
 def test_a_training_goes_on_from_another_ones_state():
     model, data = mlp([4, 3, 2]), toy(20, (4,))
-    once = {"seeds": SEEDS, "epochs": 1, "batch": 20, "optimizer": "sgd", "rate": 0.1, **DOUBLE}
+    once = {"seeds": SEEDS, "epochs": 1, "batch_size": 20, "optimizer": "sgd", "lr": 0.1, **DOUBLE}
     first = fit(model, data, **once)
     before = {name: value.clone() for name, value in first.state.items()}
-    second, whole = fit(model, data, start=first.state, **once), fit(model, data, **(once | {"epochs": 2}))
+    second, whole = fit(model, data, init_state=first.state, **once), fit(model, data, **(once | {"epochs": 2}))
     for name, value in whole.state.items():  # plain descent on whole batches remembers nothing
         torch.testing.assert_close(second.state[name], value, **TIGHT)
         assert torch.equal(first.state[name], before[name])
@@ -377,14 +377,14 @@ def test_a_training_goes_on_from_another_ones_state():
 @pytest.mark.parametrize(
     ("start", "said"),
     [
-        ({"layer1.psy": torch.zeros(3, 3, 4)}, "start names 'layer1.psy'.*layer1.psi"),
-        ({"layer1.psi": torch.zeros(3, 4)}, r"start\['layer1.psi'\] is \(3, 4\).*must be \(3, 3, 4\)"),
-        ({"layer1.psi": torch.zeros(2, 3, 4)}, r"\(2, 3, 4\).*\(3, 3, 4\), one row for each run"),
+        ({"layer1.psy": torch.zeros(3, 3, 4)}, "init_state names 'layer1.psy'.*layer1.psi"),
+        ({"layer1.psi": torch.zeros(3, 4)}, r"init_state\['layer1.psi'\] is \(3, 4\).*must be \(3, 3, 4\)"),
+        ({"layer1.psi": torch.zeros(2, 3, 4)}, r"\(2, 3, 4\).*\(3, 3, 4\), a row per run"),
     ],
 )
 def test_a_start_that_does_not_fit_is_refused(start, said):
     with pytest.raises(ValueError, match=said):
-        fit(mlp([4, 3, 2]), toy(20, (4,)), seeds=SEEDS, epochs=1, start=start, **DOUBLE)
+        fit(mlp([4, 3, 2]), toy(20, (4,)), seeds=SEEDS, epochs=1, init_state=start, **DOUBLE)
 
 
 def test_masked_entries_keep_every_bit(experiment):
@@ -401,7 +401,7 @@ def test_masks_hold_against_penalties(optimizer):
     model, data = mlp([4, 3, 2]), toy(10, (4,))
     mask = torch.tensor([True, False, False, True])
     options = {"masks": {"layer1.lam_in": mask}, "l1": {"layer1.lam_in": 3.0}, "l2": {"layer1.lam_in": 5.0}}
-    trained = fit(model, data, seeds=[3, 1], epochs=4, batch=5, optimizer=optimizer, rate=0.01, **options, **DOUBLE)
+    trained = fit(model, data, seeds=[3, 1], epochs=4, batch_size=5, optimizer=optimizer, lr=0.01, **options, **DOUBLE)
     assert torch.equal(trained.state["layer1.lam_in"][:, ~mask], torch.ones(2, 2, dtype=torch.float64))
     assert (trained.state["layer1.lam_in"][:, mask] < 1).all()
 
@@ -417,26 +417,26 @@ def test_what_is_frozen_keeps_every_bit(experiment):
 def test_every_seed_starts_and_goes_its_own_way(experiment):
     for name, same in [("plain", False), ("present values", True)]:
         model, options, trained = experiment(name)
-        first = starts(model, redraw=options.get("redraw", True))
+        first = starts(model, reinitialize=options.get("reinitialize", True))
         assert torch.equal(first[0]["layer1.psi"], first[1]["layer1.psi"]) == same
         assert not torch.allclose(trained.state["layer1.psi"][0], trained.state["layer1.psi"][1], atol=1e-6)
 
 
 def test_a_run_does_not_depend_on_its_place():
     model, data = mlp([4, 3, 2], dropout=0.3), toy(20, (4,))
-    options = {"epochs": 3, "batch": 6, **DOUBLE}
+    options = {"epochs": 3, "batch_size": 6, **DOUBLE}
     one, other = fit(model, data, seeds=[5, 3, 8], **options), fit(model, data, seeds=[3, 8, 5], **options)
     for key, value in one.state.items():
         torch.testing.assert_close(value, other.state[key][[2, 0, 1]], **TIGHT)
 
 
-@pytest.mark.parametrize("redraw", [True, False])
-def test_the_model_the_data_and_torchs_random_state_are_left_alone(redraw):
+@pytest.mark.parametrize("reinitialize", [True, False])
+def test_the_model_the_data_and_torchs_random_state_are_left_alone(reinitialize):
     model, data = mlp([4, 3, 2], batch_norm=True, dropout=0.2).eval(), toy(20, (4,))
     before, x = copy.deepcopy(model.state_dict()), data.x.clone()
     torch.manual_seed(3)
     random = torch.get_rng_state()
-    fit(model, data, seeds=[1, 2], epochs=2, batch=6, redraw=redraw, validation=data, **DOUBLE)
+    fit(model, data, seeds=[1, 2], epochs=2, batch_size=6, reinitialize=reinitialize, validation=data, **DOUBLE)
     assert torch.equal(torch.get_rng_state(), random)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert all(value.dtype == before[key].dtype for key, value in model.state_dict().items())
@@ -446,14 +446,18 @@ def test_the_model_the_data_and_torchs_random_state_are_left_alone(redraw):
 
 def test_a_model_handed_over_in_evaluation_mode_is_trained_all_the_same():
     model, data = mlp([4, 3, 2], batch_norm=True, dropout=0.3), toy(20, (4,))
-    one, other = (fit(model.train(mode), data, seeds=[1, 2], epochs=2, batch=6, **DOUBLE) for mode in (False, True))
+    one, other = (
+        fit(model.train(mode), data, seeds=[1, 2], epochs=2, batch_size=6, **DOUBLE) for mode in (False, True)
+    )
     assert all(torch.equal(value, other.state[key]) for key, value in one.state.items())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_same_call_gives_the_same_bits_in_the_dtype_asked_for(dtype):
     model, data = mlp([4, 3, 2], batch_norm=True, dropout=0.2), toy(20, (4,), dtype=torch.float32)
-    first, second = (fit(model, data, seeds=[1, 2], epochs=2, batch=6, dtype=dtype, device="cpu") for _ in range(2))
+    first, second = (
+        fit(model, data, seeds=[1, 2], epochs=2, batch_size=6, dtype=dtype, device="cpu") for _ in range(2)
+    )
     for key, value in first.state.items():
         assert torch.equal(value, second.state[key])
         assert value.dtype == (dtype if value.is_floating_point() else torch.int64)
@@ -462,7 +466,7 @@ def test_the_same_call_gives_the_same_bits_in_the_dtype_asked_for(dtype):
 
 def test_float32_follows_float64():
     model, data = mlp([4, 6, 3], batch_norm=True), toy(20, (4,), 3)
-    options = {"seeds": [1, 2], "epochs": 5, "batch": 6, "rate": 1e-3, "device": "cpu"}
+    options = {"seeds": [1, 2], "epochs": 5, "batch_size": 6, "lr": 1e-3, "device": "cpu"}
     low, high = fit(model, data, **options, dtype=torch.float32), fit(model, data, **options, dtype=torch.float64)
     # initial values are drawn in each dtype anew, so only what follows from them is alike: nothing of half precision
     assert (low.history["loss"] - high.history["loss"].float()).abs().max() < 1
@@ -471,7 +475,7 @@ def test_float32_follows_float64():
 def test_torchs_defaults_are_ours():
     model, data = mlp([4, 3, 2]), toy(20, (4,))
     first = fit(model, data, seeds=[1], epochs=2, **DOUBLE)
-    second = fit(model, data, seeds=[1], epochs=2, batch=500, optimizer="adam", rate=1e-3, **DOUBLE)
+    second = fit(model, data, seeds=[1], epochs=2, batch_size=500, optimizer="adam", lr=1e-3, **DOUBLE)
     assert all(torch.equal(value, second.state[key]) for key, value in first.state.items())
     assert first.steps == 2
 
@@ -487,8 +491,8 @@ STOPPED = {
     "data": toy(22, (5,), 3, runs=3),
     "validation": toy(9, (5,), 3, runs=3, seed=4),
     "seeds": SEEDS,
-    "batch": 8,
-    "rate": [0.01, 0.003, 0.1],
+    "batch_size": 8,
+    "lr": [0.01, 0.003, 0.1],
     "l1": {"layer1.psi": [1e-3, 0.0, 0.1]},
     "masks": {"layer1.psi": some((3, 6, 5))},
 } | DOUBLE
@@ -532,27 +536,27 @@ def test_an_interrupted_training_goes_on_from_its_last_checkpoint(tmp_path, monk
 
     monkeypatch.setattr(_batched, "forward", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        fit(model, epochs=6, checkpoint=path, every=2, **STOPPED)
+        fit(model, epochs=6, checkpoint=path, checkpoint_every=2, **STOPPED)
     assert float(torch.tensor([1e-38]) * torch.tensor([0.1])) > 0  # denormal numbers are numbers again
     calls.clear()
     monkeypatch.setattr(_batched, "forward", lambda *a, **o: calls.append(1) or forward(*a, **o))
-    assert_same_bits(fit(model, epochs=6, checkpoint=path, every=2, **STOPPED), whole)
+    assert_same_bits(fit(model, epochs=6, checkpoint=path, checkpoint_every=2, **STOPPED), whole)
     assert len(calls) == 2 * 4  # epochs five and six only
 
 
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"batch": 9}, "batch: 8 then, 9 now"),
-        ({"rate": [0.01, 0.003, 0.2]}, "rate"),
+        ({"batch_size": 9}, "batch_size: 8 then, 9 now"),
+        ({"lr": [0.01, 0.003, 0.2]}, "lr"),
         ({"seeds": (7, 2, 12)}, "seeds"),
         ({"optimizer": "adamax"}, "optimizer: adam then, adamax now"),
         ({"l1": {"layer1.psi": 1e-3}}, "l1"),
         ({"l2": {"layer1.psi": 1e-3}}, "l2"),
         ({"masks": {"layer1.psi": some((3, 6, 5), 7)}}, "masks"),
         ({"masks": None}, "masks"),
-        ({"redraw": False}, "redraw"),
-        ({"start": {"layer1.psi": torch.zeros(3, 6, 5)}}, "start"),
+        ({"reinitialize": False}, "reinitialize"),
+        ({"init_state": {"layer1.psi": torch.zeros(3, 6, 5)}}, "init_state"),
         ({"dtype": torch.float32}, "dtype"),
         ({"data": toy(21, (5,), 3, runs=3)}, "samples"),
         ({"data": oracles.data_set(STOPPED["data"].x, STOPPED["data"].y, runs=3, sha256="1" * 64)}, "data"),
@@ -591,7 +595,15 @@ def test_a_truncated_checkpoint_is_refused_and_kept(tmp_path):
 def test_every_says_when_a_checkpoint_is_written(tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr(_loop.checkpoints, "save", lambda path, s, tensors: written.append(int(tensors["count"])))
-    fit(mlp([4, 3, 2]), toy(10, (4,)), seeds=[1], epochs=7, every=3, checkpoint=tmp_path / "run.npz", **DOUBLE)
+    fit(
+        mlp([4, 3, 2]),
+        toy(10, (4,)),
+        seeds=[1],
+        epochs=7,
+        checkpoint_every=3,
+        checkpoint=tmp_path / "run.npz",
+        **DOUBLE,
+    )
     assert written == [3, 6, 7]  # one step in each epoch; the last epoch is always kept
 
 
@@ -600,7 +612,7 @@ def test_every_says_when_a_checkpoint_is_written(tmp_path, monkeypatch):
 
 # One linear layer and the mean square: at the rate 1e100 each step multiplies the outputs by 1e100, give or take a few
 # decades.  The losses are 1, 1e200 and 1e400, which double precision, up to 1e308, holds nowhere.
-EXPLODING = {"batch": 20, "optimizer": "sgd", "loss": "mse", "rate": [1e-3, 1e100, 0.01]}
+EXPLODING = {"batch_size": 20, "optimizer": "sgd", "loss": "mse", "lr": [1e-3, 1e100, 0.01]}
 
 
 def test_a_run_whose_loss_overflows_is_named_and_the_others_finish(tmp_path):
@@ -630,14 +642,14 @@ def test_what_is_large_but_finite_is_no_failure():
 def test_a_failure_is_the_first_step_that_is_not_finite(bad):
     planted, steps = torch.zeros(14, 3, dtype=torch.float64), iter(range(14))
     planted[8, 0] = planted[[3, 9], 2] = bad  # in two epochs of seven batches
-    options = {"data": toy(20, (5,), 3), "seeds": SEEDS, "epochs": 2, "batch": 3, **DOUBLE}
+    options = {"data": toy(20, (5,), 3), "seeds": SEEDS, "epochs": 2, "batch_size": 3, **DOUBLE}
     with pytest.warns(RuntimeWarning, match=r"run 0 \(seed 7\) at step 8, run 2 \(seed 11\) at step 3"):
         trained = fit(mlp([5, 6, 3]), penalty=lambda _: planted[next(steps)], **options)
     assert trained.failed == {0: 8, 2: 3}
 
 
 def test_a_run_that_the_last_update_breaks_has_failed(tmp_path):
-    options = {"seeds": SEEDS, "batch": 20, "optimizer": "sgd", "rate": [0.1, 1e200, 0.1], **DOUBLE}
+    options = {"seeds": SEEDS, "batch_size": 20, "optimizer": "sgd", "lr": [0.1, 1e200, 0.1], **DOUBLE}
     options["l2"] = {"layer2.weight": [0.1, 1e200, 0.1]}  # no part of the loss; its update, 1e400, overflows
     path = tmp_path / "run.npz"
     for epochs in (1, 2):  # the one step more, from the checkpoint, would have shown it at the same place
@@ -690,17 +702,17 @@ ERRORS = [
     ({"seeds": ()}, "at least one seed"),
     ({"seeds": (3, 1, 3)}, "repeat"),
     ({"epochs": 0}, "epochs=0"),
-    ({"batch": 0}, "batch=0"),
+    ({"batch_size": 0}, "batch_size=0"),
     ({"optimizer": "rmsprop"}, "rmsprop.*adam, adamax, sgd"),
     ({"loss": "hinge"}, "hinge.*cross_entropy"),
     ({"loss": "mse"}, "mse.*int64"),
     ({"loss": "mae"}, "mae.*int64"),
     ({"loss": "cross_entropy", "data": measured(20, (5,))}, "cross_entropy.*float64"),
-    ({"falling": -0.1}, "falling=-0.1"),
-    ({"falling": 1.1}, "falling=1.1"),
+    ({"decay": -0.1}, "decay=-0.1"),
+    ({"decay": 1.1}, "decay=1.1"),
     ({"device": "gpu"}, "no device"),
-    ({"rate": [0.1, 0.2]}, "rate has 2 values for 3 runs"),
-    ({"rate": [0.1, 0.2, 0.3, 0.4]}, "rate has 4 values for 3 runs"),
+    ({"lr": [0.1, 0.2]}, "lr has 2 values for 3 runs"),
+    ({"lr": [0.1, 0.2, 0.3, 0.4]}, "lr has 4 values for 3 runs"),
     ({"l1": {"layer1.psi": [0.1, 0.2]}}, r"l1\['layer1.psi'\] has 2 values"),
     ({"l2": {"layer1.psi": [0.1, 0.2]}}, r"l2\['layer1.psi'\] has 2 values"),
     ({"l1": {"psi": 0.1}}, r"l1 names \['psi'\].*layer1.psi"),
@@ -737,7 +749,7 @@ def test_dropout_of_all_runs_at_once_is_refused():
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamax", "sgd"])
 def test_what_the_loss_does_not_reach_stays(optimizer):
-    model, data, options = Spare(), toy(20, (4,)), {"epochs": 3, "batch": 6, "optimizer": optimizer, "rate": 0.1}
+    model, data, options = Spare(), toy(20, (4,)), {"epochs": 3, "batch_size": 6, "optimizer": optimizer, "lr": 0.1}
     start = training.initial(model, SEEDS, dtype=torch.float64)
     trained = fit(model, data, seeds=SEEDS, **options, **DOUBLE)
     for key, value in trained.state.items():
@@ -756,7 +768,7 @@ def test_what_the_loss_does_not_reach_stays(optimizer):
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamax", "sgd"])
 def test_single_numbers_and_unsaved_buffers_are_each_runs_own(optimizer):
-    model, data, options = Scaled(), toy(20, (4,)), {"epochs": 2, "batch": 6, "optimizer": optimizer, "rate": 0.1}
+    model, data, options = Scaled(), toy(20, (4,)), {"epochs": 2, "batch_size": 6, "optimizer": optimizer, "lr": 0.1}
     trained = fit(model, data, seeds=SEEDS, **options, **DOUBLE)
     assert trained.state["scale"].shape == (3,)
     assert trained.state["scale"].unique().numel() == 3
@@ -827,10 +839,10 @@ def test_recalibrated_statistics_are_those_of_all_the_data(experiment, name):
 
 def test_a_falling_rate_is_another_experiment_for_a_checkpoint(tmp_path):
     path, call = tmp_path / "run.npz", {"data": toy(20, (5,), 3), "seeds": SEEDS, "device": "cpu"}
-    fit(mlp([5, 6, 3]), epochs=2, falling=0.5, checkpoint=path, **call)
+    fit(mlp([5, 6, 3]), epochs=2, decay=0.5, checkpoint=path, **call)
     with pytest.raises(ValueError, match=r"another experiment.*epochs"):
-        fit(mlp([5, 6, 3]), epochs=4, falling=0.5, checkpoint=path, **call)
-    with pytest.raises(ValueError, match=r"another experiment.*falling"):
+        fit(mlp([5, 6, 3]), epochs=4, decay=0.5, checkpoint=path, **call)
+    with pytest.raises(ValueError, match=r"another experiment.*decay"):
         fit(mlp([5, 6, 3]), epochs=4, checkpoint=path, **call)
 
 
@@ -845,7 +857,7 @@ def test_a_run_is_an_ordinary_module(experiment):
     assert [p.requires_grad for p in one.parameters()] == [p.requires_grad for p in trained.model.parameters()]
 
 
-def test_losses_are_means_over_each_runs_batch():
+def test_losses_are_means_over_each_runs_batch_size():
     out = torch.randn(3, 5, 4, dtype=torch.float64)
     y = torch.randint(4, (3, 5))
     found = losses.LOSSES["cross_entropy"](out, y)
@@ -876,12 +888,15 @@ def test_parameters_whose_products_would_be_denormal_become_zero():
     with torch.no_grad():
         model.layer1.lam_in.copy_(torch.tensor([small, -small, kept, 1.0]))
     data = oracles.data_set(torch.zeros(10, 4), torch.arange(10) % 2)  # so that the data move no eigenvalue
-    trained = fit(model, data, seeds=[1], epochs=1, redraw=False, device="cpu")
+    trained = fit(model, data, seeds=[1], epochs=1, reinitialize=False, device="cpu")
     assert trained.state["layer1.lam_in"][0].tolist() == pytest.approx([0, 0, kept, 1], rel=1e-6, abs=0)
 
 
 def test_the_scale_of_the_gradient_changes_no_digit(monkeypatch):
-    data, options = toy(20, (5,), 3), {"seeds": SEEDS, "epochs": 3, "batch": 7, "dtype": torch.float32, "device": "cpu"}
+    data, options = (
+        toy(20, (5,), 3),
+        {"seeds": SEEDS, "epochs": 3, "batch_size": 7, "dtype": torch.float32, "device": "cpu"},
+    )
     scaled = fit(mlp([5, 6, 3]), data, **options).state
     monkeypatch.setattr(_loop, "_SCALE", 1.0)
     plain = fit(mlp([5, 6, 3]), data, **options).state
@@ -902,8 +917,8 @@ def test_nothing_is_captured_on_the_cpu(monkeypatch):
 def test_the_gpu_gives_the_cpus_numbers(make, optimizer):
     # one batch an epoch and the present values, so that neither the order of samples nor the draw matters
     data = toy(20, (5,), 3, runs=3)
-    options = {"seeds": SEEDS, "epochs": 12, "batch": 20, "redraw": False, "dtype": torch.float64}
-    options |= {"optimizer": optimizer, "rate": [0.01, 0.02, 0.03], "l2": {"layer1.psi": 0.1}, "validation": data}
+    options = {"seeds": SEEDS, "epochs": 12, "batch_size": 20, "reinitialize": False, "dtype": torch.float64}
+    options |= {"optimizer": optimizer, "lr": [0.01, 0.02, 0.03], "l2": {"layer1.psi": 0.1}, "validation": data}
     model = make()
     cpu, gpu = (fit(model, data, device=device, **options) for device in ("cpu", "cuda"))
     assert cpu.steps == gpu.steps
@@ -916,7 +931,7 @@ def test_the_gpu_gives_the_cpus_numbers(make, optimizer):
 @cuda
 def test_captured_steps_are_the_steps(monkeypatch, tmp_path):
     data = toy(50, (5,), 3, runs=3)  # with a smaller last batch, which is never captured
-    options = {"seeds": SEEDS, "batch": 8, "masks": {"layer1.psi": some((3, 6, 5))}, "dtype": torch.float64}
+    options = {"seeds": SEEDS, "batch_size": 8, "masks": {"layer1.psi": some((3, 6, 5))}, "dtype": torch.float64}
     options |= {"device": "cuda"}
     model = mlp([5, 6, 3], batch_norm=True)
     graph = fit(model, data, epochs=5, **options)

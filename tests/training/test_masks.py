@@ -109,7 +109,7 @@ def test_nothing_to_choose_from():
 )
 def test_a_training_moves_the_chosen_entries_only(model, count, optimizer):
     masks = subset(model, count, SEEDS)
-    options = {"seeds": SEEDS, "epochs": 2, "batch": 5, "optimizer": optimizer, "rate": 0.1}
+    options = {"seeds": SEEDS, "epochs": 2, "batch_size": 5, "optimizer": optimizer, "lr": 0.1}
     start = training.initial(model, SEEDS, dtype=torch.float64)
     trained = fit(model, toy(11, (2,)), masks=masks, dtype=torch.float64, device="cpu", **options)
     for name, value in trained.state.items():  # smooth, so no gradient is 0

@@ -19,9 +19,9 @@ def gradients(steps, *, seed=0, scale=1.0):
     return every
 
 
-def moved(name, start, rate, every):
+def moved(name, start, lr, every):
     theta = start.clone()
-    optimizer = OPTIMIZERS[name](theta, torch.tensor(rate, dtype=theta.dtype))
+    optimizer = OPTIMIZERS[name](theta, torch.tensor(lr, dtype=theta.dtype))
     memory = torch.empty_like(theta)  # as in a training: every step's gradient comes in the same memory
     for gradient in every:
         optimizer.update(memory.copy_(gradient))
@@ -48,12 +48,12 @@ def test_each_row_moves_as_in_torch(name, seed, scale):
 def test_first_step_in_closed_form():
     g = torch.tensor([[2.0, -0.5]], dtype=torch.float64)
     start = torch.ones(1, 2, dtype=torch.float64)
-    rate = [[0.1]]
-    adam = moved("adam", start, rate, g[None])
+    lr = [[0.1]]
+    adam = moved("adam", start, lr, g[None])
     torch.testing.assert_close(adam, 1 - 0.1 * g / (g.abs() + 1e-8), rtol=1e-14, atol=1e-14)
-    adamax = moved("adamax", start, rate, g[None])
+    adamax = moved("adamax", start, lr, g[None])
     torch.testing.assert_close(adamax, 1 - 0.1 * g / (g.abs() + 1e-8), rtol=1e-14, atol=1e-14)
-    assert torch.equal(moved("sgd", start, rate, g[None]), 1 - 0.1 * g)
+    assert torch.equal(moved("sgd", start, lr, g[None]), 1 - 0.1 * g)
 
 
 def test_second_step_of_adamax_remembers_the_largest_gradient():
@@ -79,12 +79,12 @@ def test_a_non_finite_row_leaves_the_others_alone(name):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_slots_are_all_that_it_remembers(name):
     every, start = gradients(9), gradients(1, seed=5)[0]
-    rate = torch.tensor(RATES, dtype=torch.float64)
+    lr = torch.tensor(RATES, dtype=torch.float64)
     theta = start.clone()
-    first = OPTIMIZERS[name](theta, rate)
+    first = OPTIMIZERS[name](theta, lr)
     for gradient in every[:4]:
         first.update(gradient.clone())
-    second = OPTIMIZERS[name](theta, rate)
+    second = OPTIMIZERS[name](theta, lr)
     assert second.slots.keys() == first.slots.keys()
     for key, value in first.slots.items():
         second.slots[key].copy_(value)

@@ -17,7 +17,7 @@ from spectral_lens.training.penalties import JacobianNorm, LargestSingularValue,
 pytestmark = pytest.mark.usefixtures("double")
 
 RUNS = 3
-PRICES = [
+PENALTIES = [
     JacobianNorm(1.0),
     JacobianNorm(1.0, 3),
     LargestSingularValue(1.0),
@@ -222,26 +222,26 @@ def test_the_entropy_of_a_jacobian_of_low_rank(sampled):
     assert slope[0].abs().max() < 1e-10
 
 
-@pytest.mark.parametrize("price", [*PRICES, LargestSingularValue(1.0, 0)], ids=repr)
+@pytest.mark.parametrize("penalty", [*PENALTIES, LargestSingularValue(1.0, 0)], ids=repr)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_a_dead_network_has_no_price(price, dtype):
+def test_a_dead_network_has_no_penalty(penalty, dtype):
     weight, step = linear(torch.zeros(2, 4, 6, dtype=dtype))
-    value = price(step)
+    value = penalty(step)
     assert value.dtype == dtype
     assert value.abs().max() == 0
     (slope,) = torch.autograd.grad(2.0**64 * value.sum(), weight, materialize_grads=True)
     assert slope.abs().max() == 0
 
 
-@pytest.mark.parametrize("price", PRICES, ids=repr)
+@pytest.mark.parametrize("penalty", PENALTIES, ids=repr)
 @pytest.mark.parametrize("scale", [1e-12, 1e-6, 1.0, 1e6])
-def test_every_scale_in_single_precision(price, scale):
+def test_every_scale_in_single_precision(penalty, scale):
     """Gradients are multiplied by 2^64 on their way."""
     weight = scale * torch.randn(2, 4, 6)
     one, step = linear(weight)
     two, single = linear(weight.float())
     single = Step(single.state, single.x, single.out, lambda shape: step.draw(shape).float())
-    expected, found = price(Step(step.state, step.x, step.out, drawing(0, 1))), price(single)
+    expected, found = penalty(Step(step.state, step.x, step.out, drawing(0, 1))), penalty(single)
     torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=0)
     (expected,) = torch.autograd.grad(expected.sum(), one)
     (found,) = torch.autograd.grad(2.0**64 * found.sum(), two)
@@ -264,25 +264,25 @@ def test_the_power_iteration_ends_where_nothing_is_left():
 # ---- strengths
 
 
-@pytest.mark.parametrize("price", PRICES, ids=repr)
-def test_each_run_has_its_strength(price):
+@pytest.mark.parametrize("penalty", PENALTIES, ids=repr)
+def test_each_run_has_its_strength(penalty):
     _, step = step_of(dense)
     strengths = (0.5, 0.0, 2.0)
-    once = type(price)(1.0, *list(vars(price).values())[1:])(step)
+    once = type(penalty)(1.0, *list(vars(penalty).values())[1:])(step)
     step = Step(step.state, step.x, step.out, drawing(*range(RUNS)))
-    several = type(price)(strengths, *list(vars(price).values())[1:])(step)
+    several = type(penalty)(strengths, *list(vars(penalty).values())[1:])(step)
     torch.testing.assert_close(several, torch.tensor(strengths) * once)
-    assert type(price)(list(strengths)).strength == strengths
+    assert type(penalty)(list(strengths)).strength == strengths
 
 
-@pytest.mark.parametrize("price", PRICES, ids=repr)
-def test_each_run_is_the_run_alone(price):
+@pytest.mark.parametrize("penalty", PENALTIES, ids=repr)
+def test_each_run_is_the_run_alone(penalty):
     model, step = step_of(dense)
-    together = price(step)
+    together = penalty(step)
     for r in range(RUNS):
         state = {name: value[r : r + 1] for name, value in step.state.items()}
         x = step.x.detach()[r : r + 1].requires_grad_()
-        alone = price(Step(state, x, forward(model, state, x), drawing(r)))
+        alone = penalty(Step(state, x, forward(model, state, x), drawing(r)))
         torch.testing.assert_close(together[r], alone[0])
 
 
@@ -316,7 +316,7 @@ def test_other_bad_options():
 
 
 @pytest.mark.parametrize(
-    "price",
+    "penalty",
     [
         JacobianNorm((0.0, 0.3), 2),
         LargestSingularValue((0.0, 0.3)),
@@ -325,36 +325,36 @@ def test_other_bad_options():
     ],
     ids=repr,
 )
-def test_training_lowers_what_has_a_price(price):
+def test_training_lowers_what_is_penalised(penalty):
     data = toy(60, (6,), 3)
     model = mlp([6, 9, 3], activation="tanh", spectral=0)
     trained = fit(
-        model, data, seeds=(3, 4), epochs=25, batch=20, rate=0.02, penalty=price, dtype=torch.float64, device="cpu"
+        model, data, seeds=(3, 4), epochs=25, batch_size=20, lr=0.02, penalty=penalty, dtype=torch.float64, device="cpu"
     )
     assert trained.failed == {}
     x = data.x.expand(2, -1, -1).clone().requires_grad_()
     exact = {JacobianNorm: JacobianNorm(1.0, 3), LargestSingularValue: LargestSingularValue(1.0, 2)}
-    measure = exact.get(type(price), SpectralEntropy(1.0))
+    measure = exact.get(type(penalty), SpectralEntropy(1.0))
     plain, priced = measure.of(Step({}, x, forward(model, trained.state, x), drawing(0, 1))).mean(1).tolist()
     assert priced < plain - 0.1 * abs(plain)
     assert (trained.history["penalty"][:, 0] == 0).all()
 
 
-def test_a_price_under_batch_normalisation_and_dropout_trains():
+def test_a_penalty_under_batch_normalisation_and_dropout_trains():
     model = mlp([6, 9, 3], spectral=0, batch_norm=True, dropout=0.2)
-    options = {"seeds": (1, 2), "epochs": 2, "batch": 20, "dtype": torch.float64, "device": "cpu"}
-    for price in PRICES:
-        assert fit(model, toy(60, (6,), 3), penalty=price, **options).failed == {}
+    options = {"seeds": (1, 2), "epochs": 2, "batch_size": 20, "dtype": torch.float64, "device": "cpu"}
+    for penalty in PENALTIES:
+        assert fit(model, toy(60, (6,), 3), penalty=penalty, **options).failed == {}
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("price", [JacobianNorm(0.1, 2), LargestSingularValue(0.1, 2), SpectralEntropy(0.1)])
-def test_a_gpu_trains_the_same(price):
+@pytest.mark.parametrize("penalty", [JacobianNorm(0.1, 2), LargestSingularValue(0.1, 2), SpectralEntropy(0.1)])
+def test_a_gpu_trains_the_same(penalty):
     data = synthetic.independent(40, seeds=0, dtype=torch.float64)
     here, there = (
         fit(
-            mlp([data.dim, 7, 2], spectral=0), data, seeds=[1, 2], epochs=2, batch=20,
-            penalty=price, dtype=torch.float64, device=device,
+            mlp([data.dim, 7, 2], spectral=0), data, seeds=[1, 2], epochs=2, batch_size=20,
+            penalty=penalty, dtype=torch.float64, device=device,
         )
         for device in ("cpu", "cuda")
     )  # fmt: skip

@@ -55,7 +55,7 @@ def test_activations_stand_where_they_are_named():
 @pytest.mark.parametrize("sizes", [[6, 3], DEEP])
 def test_so_many_entries_move_and_no_others(sizes):
     data = toy(60, (6,), 3)
-    nets = compare(sizes, data, sets=KINDS, epochs=3, batch=20, optimizer="adamax", rate=0.05, **DOUBLE)
+    nets = compare(sizes, data, sets=KINDS, epochs=3, batch_size=20, optimizer="adamax", lr=0.05, **DOUBLE)
     assert list(nets) == list(KINDS)
     for which, trained in nets.items():
         start = initial(network(sizes, which), SEEDS, dtype=torch.float64)
@@ -67,7 +67,7 @@ def test_so_many_entries_move_and_no_others(sizes):
 
 def test_the_same_start_is_the_spectral_networks():
     weights = spectral_weights(DEEP, SEEDS, torch.float64)
-    untrained = {"epochs": 1, "batch": 60, "optimizer": "sgd", "rate": 0.0}
+    untrained = {"epochs": 1, "batch_size": 60, "optimizer": "sgd", "lr": 0.0}
     spectral = fit(network(DEEP, EIGENVALUES), toy(60, (6,), 3), **untrained, **DOUBLE)
     for r in range(3):
         for name, layer in spectral.run(r).named_children():
@@ -82,14 +82,14 @@ def test_the_same_start_is_the_spectral_networks():
 def test_runs_of_one_seed_see_the_samples_in_one_order(monkeypatch):
     seen, gather = [], _loop._gather
     monkeypatch.setattr(_loop, "_gather", lambda x, rows, memory: seen.append(rows) or gather(x, rows, memory))
-    compare([6, 3], toy(20, (6,), 3), sets=[EIGENVALUES, SUBSET], epochs=2, batch=10, **DOUBLE)
+    compare([6, 3], toy(20, (6,), 3), sets=[EIGENVALUES, SUBSET], epochs=2, batch_size=10, **DOUBLE)
     first, second = seen[:4], seen[4:]
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 @pytest.mark.parametrize("which", [EIGENVALUES, WEIGHTS])
 def test_the_compact_weights_are_the_product(which):
-    trained = fit(network(DEEP, which), toy(60, (6,), 3), epochs=2, batch=20, **DOUBLE)
+    trained = fit(network(DEEP, which), toy(60, (6,), 3), epochs=2, batch_size=20, **DOUBLE)
     found = compact(trained)
     assert found.shape == (3, 3, 6)
     for r in range(3):
@@ -99,7 +99,7 @@ def test_the_compact_weights_are_the_product(which):
 
 def test_a_nonlinear_network_has_no_compact_weights():
     model = network(DEEP, EIGENVALUES, activation=["linear", "relu"])
-    trained = fit(model, toy(60, (6,), 3), epochs=1, batch=20, **DOUBLE)
+    trained = fit(model, toy(60, (6,), 3), epochs=1, batch_size=20, **DOUBLE)
     with pytest.raises(ValueError, match=r"(?s)is still .*ReLU.*only a linear one"):
         compact(trained)
     assert isinstance(trained.run(0), nn.Sequential)

@@ -35,11 +35,11 @@ _EPS = 0.03  # the smallest penalty over the largest: below, alike inputs take t
 
 
 def by_gates(
-    data: DataSet, *, kind: str, price: float, hidden: Sequence[int], seeds: Sequence[int], **options: Any
+    data: DataSet, *, kind: str, penalty: float, hidden: Sequence[int], seeds: Sequence[int], **options: Any
 ) -> Scores:
     """The parameters of random gates in front of a dense network, which is trained with them.
 
-    kind: "stochastic" [yamada2020] or "hard concrete" [louizos2018].  price: of an open gate.  hidden: nodes of the
+    kind: "stochastic" [yamada2020] or "hard concrete" [louizos2018].  penalty: of an open gate.  hidden: nodes of the
     hidden layers.  options: of `fit`.  The scores are the gates' parameters less the smallest; the order is that of
     the probabilities to be open.
     """
@@ -48,7 +48,7 @@ def by_gates(
     gates = GATES[kind](data.dim)
     net = mlp([data.dim, *hidden, max(1, data.classes)], spectral=0)
     layers = OrderedDict([("flatten", nn.Flatten()), ("gates", gates), *list(net.named_children())[1:]])
-    trained = fit(nn.Sequential(layers), data, seeds=seeds, penalty=OpenGates(gates, price), **options)
+    trained = fit(nn.Sequential(layers), data, seeds=seeds, penalty=OpenGates(gates, penalty), **options)
     place = trained.state["gates.place"].cpu()
     return place - place.amin(1, keepdim=True)
 

@@ -50,8 +50,8 @@ def lassonet(
     bound: float = 10.0,
     warm_up: int = 10,
     epochs: int = 2,
-    batch: int = 200,
-    rate: float = 1e-3,
+    batch_size: int = 200,
+    lr: float = 1e-3,
     loss: str = "cross_entropy",
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "auto",
@@ -60,8 +60,8 @@ def lassonet(
 
     A network with a linear layer beside it, from the inputs to the outputs, in which an input's first weights are at
     most `bound` times its linear one.  `warm_up` epochs of Adam with the plain network come first.  Then the strength
-    of the price rises from `start` by the factor `growth`, until no input is left in any run or the path is `longest`;
-    at each there are `epochs` of gradient descent with momentum and a proximal step after each step.
+    of the penalty rises from `start` by the factor `growth`, until no input is left in any run or the path is
+    `longest`; at each there are `epochs` of gradient descent with momentum and a proximal step after each step.
     Written here, since the authors' package is not made for several runs at once.
     """
     if start <= 0 or growth <= 1 or longest < 1:
@@ -69,8 +69,8 @@ def lassonet(
     device = resolve(device)
     data, outputs = data.flat().to(device, dtype), max(1, data.classes)
     net = mlp([data.dim, *hidden, outputs], spectral=0)
-    shape = {"loss": loss, "batch": batch, "dtype": dtype, "device": device, "progress": False}
-    state = fit(net, data, seeds=seeds, epochs=warm_up, rate=rate, **shape).state  # type: ignore[arg-type]
+    shape = {"loss": loss, "batch_size": batch_size, "dtype": dtype, "device": device, "progress": False}
+    state = fit(net, data, seeds=seeds, epochs=warm_up, lr=lr, **shape).state  # type: ignore[arg-type]
     linear = initial(nn.Linear(data.dim, outputs, bias=False), seeds, dtype=dtype)["weight"].to(device)
     state = {"skip": linear, **state}
     velocity = {name: torch.zeros_like(value) for name, value in state.items()}
@@ -81,7 +81,7 @@ def lassonet(
     for k in range(longest * epochs):
         strength = start * growth ** (k // epochs)
         order = torch.stack([torch.randperm(data.samples, generator=generator) for generator in generators])
-        for rows in order.to(device).split(batch, 1):
+        for rows in order.to(device).split(batch_size, 1):
             own = {name: value.requires_grad_() for name, value in state.items()}
             inputs = x.gather(1, rows.unsqueeze(2).expand(-1, -1, data.dim))
             out = _batched.forward(net, own, inputs) + inputs @ own["skip"].mT
@@ -89,11 +89,11 @@ def lassonet(
             with torch.no_grad():
                 for (name, value), gradient in zip(own.items(), gradients, strict=True):
                     velocity[name].mul_(0.9).add_(gradient)
-                    state[name] = value.detach() - rate * velocity[name]
-                pair = hierarchical(state["skip"], state["layer1.weight"], strength=rate * strength, bound=bound)
+                    state[name] = value.detach() - lr * velocity[name]
+                pair = hierarchical(state["skip"], state["layer1.weight"], strength=lr * strength, bound=bound)
                 state["skip"], state["layer1.weight"] = pair
         if not state["skip"].isfinite().all():
-            raise RuntimeError(f"LassoNet's path diverged at a strength of {strength:.3g}: lower rate={rate}.")
+            raise RuntimeError(f"LassoNet's path diverged at a strength of {strength:.3g}: lower lr={lr}.")
         alive &= state["skip"].abs().amax(1) > 0  # who comes back when a stronger one leaves has left all the same
         left[alive] = strength
         if not alive.any():

@@ -22,15 +22,15 @@ _TASKS = ("auto", "classification", "regression")
 class SpectralSelector(SelectorMixin, BaseEstimator):
     """Keeps the features whose trained eigenvalues say that they matter.  [chicchi]
 
-    A few networks with a spectral first layer are trained side by side, with an L1 price on its eigenvalues and
+    A few networks with a spectral first layer are trained side by side, with an L1 penalty on its eigenvalues and
     eigenvectors; a feature's score is its relevance over the largest, the mean over the networks.  Features and
     regression targets are standardised first, so that units do not count.
 
     features: how many to keep, an int, or the share of them, a float below one; None keeps all with a score above
     `threshold`.  task: "classification", "regression", or "auto", which looks at y as scikit-learn does.
-    hidden: nodes of the hidden layers, or of the only one.  price, vector_price: of the eigenvalues and of the
-    eigenvectors.  epochs, batch, rate: of Adam; an eigenvalue starts at 1 and moves by about `rate` a step, so a
-    feature can fall silent where the steps are several times 1 / rate.  runs: networks.  random_state: as everywhere in
+    hidden: nodes of the hidden layers, or of the only one.  penalty, psi_penalty: of the eigenvalues and of the
+    eigenvectors.  epochs, batch_size, lr: of Adam; an eigenvalue starts at 1 and moves by about `lr` a step, so a
+    feature can fall silent where the steps are several times 1 / lr.  runs: networks.  random_state: as everywhere in
     scikit-learn.  device: as in `training.fit`.
 
     After `fit`: scores_, (features,); relevance_, (runs, features), each over its largest; ranking_, features from the
@@ -44,11 +44,11 @@ class SpectralSelector(SelectorMixin, BaseEstimator):
         threshold: Any = 0.05,
         task: Any = "auto",
         hidden: Any = (100, 50),
-        price: Any = 0.02,
-        vector_price: Any = 0.001,
+        penalty: Any = 0.02,
+        psi_penalty: Any = 0.001,
         epochs: Any = 100,
-        batch: Any = 100,
-        rate: Any = 0.01,
+        batch_size: Any = 100,
+        lr: Any = 0.01,
         runs: Any = 3,
         random_state: Any = None,
         device: Any = "auto",
@@ -57,11 +57,11 @@ class SpectralSelector(SelectorMixin, BaseEstimator):
         self.threshold = threshold
         self.task = task
         self.hidden = hidden
-        self.price = price
-        self.vector_price = vector_price
+        self.penalty = penalty
+        self.psi_penalty = psi_penalty
         self.epochs = epochs
-        self.batch = batch
-        self.rate = rate
+        self.batch_size = batch_size
+        self.lr = lr
         self.runs = runs
         self.random_state = random_state
         self.device = device
@@ -76,21 +76,21 @@ class SpectralSelector(SelectorMixin, BaseEstimator):
             raise ValueError(f"runs={self.runs}: at least one network must be trained.")
         first = int(check_random_state(self.random_state).randint(2**31 - 1))
         hidden = [self.hidden] if isinstance(self.hidden, int | np.integer) else self.hidden
-        prices = {"layer1.lam_in": self.price, "layer1.psi": self.vector_price}
+        penalties = {"layer1.lam_in": self.penalty, "layer1.psi": self.psi_penalty}
         trained = fit(
             mlp([data.dim, *hidden, outputs]),
             data,
             seeds=range(first, first + self.runs),
             epochs=self.epochs,
-            batch=self.batch,
-            rate=self.rate,
+            batch_size=self.batch_size,
+            lr=self.lr,
             loss="mse" if self.task_ == "regression" else "cross_entropy",
-            l1=prices,
+            l1=penalties,
             device=self.device,
             progress=False,
         )
         if trained.failed:
-            raise ValueError(f"rate={self.rate}: {len(trained.failed)} of {self.runs} networks diverged, lower it.")
+            raise ValueError(f"lr={self.lr}: {len(trained.failed)} of {self.runs} networks diverged, lower it.")
         found = scores.of_inputs(trained).double().cpu()
         self.relevance_ = (found / found.amax(1, keepdim=True).clamp(min=torch.finfo(found.dtype).tiny)).numpy()
         self.scores_ = self.relevance_.mean(0)

@@ -56,38 +56,39 @@ def fit(
     *,
     seeds: Sequence[int] = range(10),
     epochs: int,
-    batch: int = 500,
+    batch_size: int = 500,
     optimizer: str = "adam",
-    rate: PerRun = 1e-3,
-    falling: float = 0.0,
+    lr: PerRun = 1e-3,
+    decay: float = 0.0,
     loss: str = "cross_entropy",
     l1: Mapping[str, PerRun] | None = None,
     l2: Mapping[str, PerRun] | None = None,
     penalty: Penalty | None = None,
     masks: Mapping[str, Tensor] | None = None,
     validation: DataSet | None = None,
-    redraw: bool = True,
-    start: Mapping[str, Tensor] | None = None,
+    reinitialize: bool = True,
+    init_state: Mapping[str, Tensor] | None = None,
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "auto",
     checkpoint: str | Path | None = None,
-    every: int = 10,
+    checkpoint_every: int = 10,
     progress: bool | None = None,
 ) -> Trained:
     """Train one copy of the model per seed, all at once; each run equals the run trained alone.
 
     A run minimises the mean loss over its batch plus `l1[name] * sum |p|` and `l2[name] * sum p^2` over the named
     parameters (sums, as in Keras), plus `penalty(step)`, (r,), which may hold derivatives of the outputs by the inputs
-    (see `Step`; its `repr` is what a checkpoint knows it by).  `rate`, `l1` and `l2` take one number, or one per run.
+    (see `Step`; its `repr` is what a checkpoint knows it by).  `lr`, `l1` and `l2` take one number, or one per run.
 
     data: one set for all runs, or one for each (`data.runs`).  seeds: one run each; the seed alone decides the run's
-    initial values, order of samples and dropout.  falling: the share of the epochs, at the end, over which the rate
-    falls to zero, in a straight line.  redraw: start from fresh initial values, otherwise from the model's
-    present ones.  start: tensors by name, (r, ...) each, that take their place, such as another training's state.
+    initial values, order of samples and dropout.  decay: the share of the epochs, at the end, over which the learning
+    rate falls to zero, in a straight line.  reinitialize: start from fresh initial values, otherwise from the model's
+    present ones.  init_state: tensors by name, (r, ...) each, that take their place, such as another training's state.
     optimizer: "adam", "adamax" or "sgd" with torch's defaults.  loss: "cross_entropy", "mse" or "mae".
     Trained are the parameters with `requires_grad`; where `masks[name]` is False (boolean, of the parameter's shape,
-    or with a run axis in front) an entry keeps its initial value.  checkpoint: an .npz file, written every `every`
-    epochs, from which the same call goes on to the same numbers.  progress: None shows a bar in a terminal only.
+    or with a run axis in front) an entry keeps its initial value.  checkpoint: an .npz file, written every
+    `checkpoint_every` epochs, from which the same call goes on to the same numbers.  progress: None shows a bar in a
+    terminal only.
 
     A run fails at the first step, counted from 0, whose loss with its penalty is infinite or NaN; or, where only the
     last update did the harm, with the end: at step `steps`, if a trained parameter is infinite or NaN then.  It is
@@ -98,23 +99,27 @@ def fit(
     """
     device, seeds = resolve(device), tuple(int(seed) for seed in seeds)
     model = copy.deepcopy(model).to("cpu", dtype).train()  # initial values are drawn on the CPU, the same everywhere
-    _check(seeds, epochs, batch, every, falling, optimizer, loss)
+    _check(seeds, epochs, batch_size, checkpoint_every, decay, optimizer, loss)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError("nothing to train: every parameter of the model is frozen.")
-    if data.samples % batch == 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
-        raise ValueError(f"batch={batch} leaves a last batch of one sample, which batch normalisation cannot take.")
+    if data.samples % batch_size == 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
+        raise ValueError(
+            f"batch_size={batch_size} leaves a last batch of one sample, which batch normalisation cannot take."
+        )
     if checkpoint is not None and dtype is torch.bfloat16:
         raise ValueError("a checkpoint cannot hold torch.bfloat16: train in torch.float32, or without a checkpoint.")
     for part in (data,) if validation is None else (data, validation):
         _check_data(model, part, seeds, loss)
     data, validation = data.to(device, dtype), None if validation is None else validation.to(device, dtype)
-    stack = Stack(model, [_streams(seed)[0] for seed in seeds], redraw=redraw, start=start, device=device)
+    stack = Stack(
+        model, [_streams(seed)[0] for seed in seeds], reinitialize=reinitialize, init_state=init_state, device=device
+    )
     model.to(device)
-    full = stack.per_run(rate, "rate")
+    full = stack.per_run(lr, "lr")
     present = full.clone()  # one place, so that a captured step reads what stands in it
     optimizers = [OPTIMIZERS[optimizer](stack.theta[block], present[block]) for block in stack.blocks]
     slots = {f"{name}:{k}" if k else name: slot for k, its in enumerate(optimizers) for name, slot in its.slots.items()}
-    prices = stack.coefficients(l1, "l1"), stack.coefficients(l2, "l2")
+    penalties = stack.coefficients(l1, "l1"), stack.coefficients(l2, "l2")
     signs = torch.empty_like(stack.theta[stack.blocks[0]] if l1 else full)
     held = stack.held(masks)
     generators = [torch.Generator(device).manual_seed(_streams(seed)[1]) for seed in seeds]
@@ -153,7 +158,7 @@ def fit(
         with torch.no_grad():
             for block, its in zip(stack.blocks, optimizers, strict=True):
                 gradient = stack.joined(gradients, block, 1 / scale)
-                _penalise(gradient, stack.theta, block, *prices, signs)
+                _penalise(gradient, stack.theta, block, *penalties, signs)
                 its.update(gradient if held is None else gradient.masked_fill_(held[block], 0))
             met["accuracy"].add_(hits(out.detach(), target))
             failed.copy_(torch.where((failed < 0) & ~losses.isfinite(), count, failed))
@@ -164,13 +169,14 @@ def fit(
     tensors = {"theta": stack.theta, **slots, "count": count, "failed": failed}
     tensors |= {f"fixed:{name}": value for name, value in stack.fixed.items()}
     settings = {
-        "seeds": seeds, "batch": batch, "optimizer": optimizer, "rate": rate, "loss": loss, "l1": l1, "l2": l2,
-        "masks": masks, "data": [data.name, data.sha256, data.provenance], "samples": data.samples, "redraw": redraw,
+        "seeds": seeds, "batch_size": batch_size, "optimizer": optimizer, "lr": lr, "loss": loss, "l1": l1, "l2": l2,
+        "masks": masks, "data": [data.name, data.sha256, data.provenance], "samples": data.samples,
+        "reinitialize": reinitialize,
         "dtype": str(dtype), "trained": stack.names, "shapes": stack.shapes, "model": repr(model),
         "validation": None if validation is None else [validation.name, validation.sha256, validation.provenance],
-        "start": None if redraw and start is None else fingerprint(stack.theta, *stack.fixed.values()),
+        "init_state": None if reinitialize and init_state is None else fingerprint(stack.theta, *stack.fixed.values()),
     }  # fmt: skip
-    settings |= {"falling": falling, "epochs": epochs} if falling else {}
+    settings |= {"decay": decay, "epochs": epochs} if decay else {}
     settings |= {} if penalty is None else {"penalty": repr(penalty)}
     settings |= {"blocks": len(stack.blocks)} if len(stack.blocks) > 1 else {}
     path = None if checkpoint is None else Path(checkpoint)
@@ -183,11 +189,11 @@ def fit(
     with tqdm(total=epochs, initial=done, unit="epoch", disable=_silent(progress)) as bar:
         for epoch in range(done, epochs):
             order = torch.stack([torch.randperm(data.samples, generator=g, device=device) for g in generators])
-            for k, rows in enumerate(order.add_(offset).split(batch, 1)):
-                if falling:
-                    left = (epochs - epoch - k * batch / data.samples) / (falling * epochs)
+            for k, rows in enumerate(order.add_(offset).split(batch_size, 1)):
+                if decay:
+                    left = (epochs - epoch - k * batch_size / data.samples) / (decay * epochs)
                     torch.mul(full, min(1.0, left), out=present)
-                (advance if rows.shape[1] == batch else step)(rows)
+                (advance if rows.shape[1] == batch_size else step)(rows)
             for name, total in met.items():
                 history.setdefault(name, []).append((total / data.samples).cpu())
             if validation is not None:
@@ -199,7 +205,7 @@ def fit(
             for block, its in zip(stack.blocks, optimizers, strict=True):
                 _settle(stack.theta[block], its.slots)
             bar.update()
-            if path is not None and ((epoch + 1) % every == 0 or epoch + 1 == epochs):
+            if path is not None and ((epoch + 1) % checkpoint_every == 0 or epoch + 1 == epochs):
                 checkpoints.save(path, settings, tensors | checkpoints.progress(generators, history))
     seconds = time.perf_counter() - began
     broken = ~stack.theta.isfinite().all(1)  # whose next loss nobody has seen
@@ -253,7 +259,7 @@ def _penalise(
 def _settle(theta: Tensor, slots: Mapping[str, Tensor]) -> None:
     """Parameters whose products would be denormal become zero, and what an optimiser remembers below that range.
 
-    A parameter that only its price moves shrinks for ever, and a CPU is a hundred times slower with denormal numbers.
+    A parameter that only its penalty moves shrinks for ever, and a CPU is a hundred times slower with denormal numbers.
     """
     tiny = torch.finfo(theta.dtype).tiny
     theta.masked_fill_(theta.abs() < tiny**0.5, 0)
@@ -276,16 +282,18 @@ def _streams(seed: int) -> tuple[int, int]:
 
 
 def _check(
-    seeds: tuple[int, ...], epochs: int, batch: int, every: int, falling: float, optimizer: str, loss: str
+    seeds: tuple[int, ...], epochs: int, batch_size: int, checkpoint_every: int, decay: float, optimizer: str, loss: str
 ) -> None:
     if not seeds:
         raise ValueError("no seeds, no runs: give at least one seed.")
     if len(set(seeds)) != len(seeds):
         raise ValueError(f"seeds={seeds} repeat themselves: equal seeds are equal runs.")
-    if min(epochs, batch, every) < 1:
-        raise ValueError(f"epochs={epochs}, batch={batch} and every={every} must be at least 1.")
-    if not 0 <= falling <= 1:
-        raise ValueError(f"falling={falling} must be a share of the epochs, between 0 and 1.")
+    if min(epochs, batch_size, checkpoint_every) < 1:
+        raise ValueError(
+            f"epochs={epochs}, batch_size={batch_size} and checkpoint_every={checkpoint_every} must be at least 1."
+        )
+    if not 0 <= decay <= 1:
+        raise ValueError(f"decay={decay} must be a share of the epochs, between 0 and 1.")
     if optimizer not in OPTIMIZERS:
         raise ValueError(f"optimizer={optimizer!r} is unknown: use one of {', '.join(OPTIMIZERS)}.")
     if loss not in LOSSES:

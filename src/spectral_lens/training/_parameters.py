@@ -26,12 +26,12 @@ class Stack:
         model: nn.Module,
         seeds: Sequence[int],
         *,
-        redraw: bool,
-        start: Mapping[str, Tensor] | None,
+        reinitialize: bool,
+        init_state: Mapping[str, Tensor] | None,
         device: torch.device,
     ) -> None:
-        drawn = _parameters.stack(model, seeds, redraw=redraw)
-        state = {name: value.to(device) for name, value in (drawn | _fitting(start or {}, drawn)).items()}
+        drawn = _parameters.stack(model, seeds, reinitialize=reinitialize)
+        state = {name: value.to(device) for name, value in (drawn | _fitting(init_state or {}, drawn)).items()}
         self.order = list(state)
         self.names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
         self.shapes = [state[name].shape[1:] for name in self.names]
@@ -100,20 +100,20 @@ def _fitting(start: Mapping[str, Tensor], drawn: Mapping[str, Tensor]) -> dict[s
     """Copies of the given tensors, in the type of those whose place they take."""
     for name, given in start.items():
         if name not in drawn:
-            raise ValueError(f"start names {name!r}, but the model has {list(drawn)}.")
+            raise ValueError(f"init_state names {name!r}, but the model has {list(drawn)}.")
         if given.shape != drawn[name].shape:
             raise ValueError(
-                f"start[{name!r}] is {tuple(given.shape)}: it must be {tuple(drawn[name].shape)}, one row for each run."
+                f"init_state[{name!r}] is {tuple(given.shape)}: it must be {tuple(drawn[name].shape)}, a row per run."
             )
     return {name: given.detach().to(drawn[name], copy=True) for name, given in start.items()}
 
 
-def stack(model: nn.Module, seeds: Sequence[int], *, redraw: bool = True) -> dict[str, Tensor]:
+def stack(model: nn.Module, seeds: Sequence[int], *, reinitialize: bool = True) -> dict[str, Tensor]:
     """Parameters and buffers of one copy of the model per seed, stacked along a leading run axis.
 
-    With `redraw` each copy starts from its seed's own initial values (`reset_parameters` of every layer, as torch's
-    layers define it), otherwise from the model's present ones.  The model, on the CPU, is left with the last copy's
-    values, torch's global random state as it was.
+    With `reinitialize` each copy starts from its seed's own initial values (`reset_parameters` of every layer, as
+    torch's layers define it), otherwise from the model's present ones.  The model, on the CPU, is left with the last
+    copy's values, torch's global random state as it was.
     Raises ValueError for a model in which one layer or one parameter stands in two places.
     """
     places: dict[int, str] = {}
@@ -127,7 +127,7 @@ def stack(model: nn.Module, seeds: Sequence[int], *, redraw: bool = True) -> dic
     for seed in seeds:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # not torch.manual_seed, which reseeds the GPUs too
-            if redraw:
+            if reinitialize:
                 for layer in model.modules():
                     if callable(reset := getattr(layer, "reset_parameters", None)):
                         reset()

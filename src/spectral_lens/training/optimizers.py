@@ -28,13 +28,13 @@ def _power(theta: Tensor) -> Tensor:
     return torch.ones((), dtype=torch.float64, device=theta.device)
 
 
-def adam(theta: Matrix, rate: Column, *, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> Optimizer:
+def adam(theta: Matrix, lr: Column, *, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> Optimizer:
     """theta -= rate m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps).  [Kingma and Ba 2015, algorithm 1]
 
     By torch's fused kernel, which reads and writes each number once.
     """
     m, v = torch.zeros_like(theta), torch.zeros_like(theta)
-    alike = bool((rate == rate[0]).all())  # then all rows are one tensor to the kernel, which knows one rate
+    alike = bool((lr == lr[0]).all())  # then all rows are one tensor to the kernel, which knows one rate
     steps = torch.zeros(1 if alike else len(theta), device=theta.device)
     parts = [slice(None)] if alike else [slice(r, r + 1) for r in range(len(theta))]
 
@@ -42,13 +42,13 @@ def adam(theta: Matrix, rate: Column, *, beta1: float = 0.9, beta2: float = 0.99
         for part, step in zip(parts, steps.unbind(), strict=True):
             fused_adam(
                 [theta[part]], [gradient[part]], [m[part]], [v[part]], [], [step], fused=True, amsgrad=False,
-                beta1=beta1, beta2=beta2, lr=rate[part][0, 0], weight_decay=0.0, eps=eps, maximize=False,
+                beta1=beta1, beta2=beta2, lr=lr[part][0, 0], weight_decay=0.0, eps=eps, maximize=False,
             )  # fmt: skip
 
     return Optimizer(update, {"m": m, "v": v, "steps": steps})
 
 
-def adamax(theta: Matrix, rate: Column, *, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> Optimizer:
+def adamax(theta: Matrix, lr: Column, *, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> Optimizer:
     """theta -= rate m / (1 - beta1^t) / u,  u = max(beta2 u, |g| + eps).  [Kingma and Ba 2015, algorithm 2]"""
     m, u, power1, step = torch.zeros_like(theta), torch.zeros_like(theta), _power(theta), torch.empty_like(theta)
 
@@ -56,14 +56,14 @@ def adamax(theta: Matrix, rate: Column, *, beta1: float = 0.9, beta2: float = 0.
         m.lerp_(gradient, 1 - beta1)
         torch.maximum(u.mul_(beta2), gradient.abs_().add_(eps), out=u)
         power1.mul_(beta1)
-        theta.addcdiv_(torch.mul(m, rate / (power1 - 1), out=step), u)
+        theta.addcdiv_(torch.mul(m, lr / (power1 - 1), out=step), u)
 
     return Optimizer(update, {"m": m, "u": u, "power1": power1})
 
 
-def sgd(theta: Matrix, rate: Column) -> Optimizer:
+def sgd(theta: Matrix, lr: Column) -> Optimizer:
     """theta -= rate g."""
-    return Optimizer(lambda gradient: theta.sub_(gradient.mul_(rate)), {})  # type: ignore[arg-type]
+    return Optimizer(lambda gradient: theta.sub_(gradient.mul_(lr)), {})  # type: ignore[arg-type]
 
 
 OPTIMIZERS: dict[str, Callable[[Tensor, Tensor], Optimizer]] = {"adam": adam, "adamax": adamax, "sgd": sgd}

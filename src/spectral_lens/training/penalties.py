@@ -17,7 +17,7 @@ from spectral_lens.training._parameters import PerRun
 
 
 @dataclass(frozen=True)
-class _Price:
+class _Penalty:
     """strength: one number for all runs, or one for each; not negative.  Raises ValueError for others."""
 
     strength: PerRun
@@ -29,7 +29,7 @@ class _Price:
         object.__setattr__(self, "strength", tuple(given.tolist()) if given.ndim else given.item())
 
     def of(self, step: Step) -> Float[Tensor, "r b"]:
-        """What is priced, of each sample."""
+        """What is penalised, of each sample."""
         raise NotImplementedError
 
     def __call__(self, step: Step) -> Float[Tensor, " r"]:
@@ -40,7 +40,7 @@ class _Price:
 
 
 @dataclass(frozen=True)
-class JacobianNorm(_Price):
+class JacobianNorm(_Penalty):
     """strength * ||J||_F^2, estimated without bias by random projections.   [hoffman2019]
 
     ||J||_F^2 = k / m E sum_i ||J^T v_i||^2 for m orthonormal random directions v_i of the k outputs: m backward passes.
@@ -69,7 +69,7 @@ class JacobianNorm(_Price):
 
 
 @dataclass(frozen=True)
-class LargestSingularValue(_Price):
+class LargestSingularValue(_Penalty):
     """strength * sigma_1(J)^2.   [yoshida2017, there of the weights]
 
     The direction comes from `steps` steps of the power iteration from a random start, of which all vectors are used:
@@ -110,7 +110,7 @@ class LargestSingularValue(_Price):
 
 
 @dataclass(frozen=True)
-class SpectralEntropy(_Price):
+class SpectralEntropy(_Penalty):
     """-strength * H(J): minus the entropy of the Jacobian's spectrum (`operators.spectra.spectral_entropy`).
 
     With J J^T = U diag(lambda) U^T, k x k, t its trace and p = lambda / t
@@ -118,7 +118,7 @@ class SpectralEntropy(_Price):
         H = -sum p log p   and   dH / d(J J^T) = C = -U diag(log p + H) U^T / t,
 
     which holds where eigenvalues coincide, too.  Those below rounding count as zero, with no gradient; a Jacobian that
-    is zero has neither price nor gradient.
+    is zero has neither penalty nor gradient.
     sampled: False takes k backward passes that can be differentiated again, for <C, J J^T>.  True takes k plain ones
     and a single one of that kind, for its mean over random signs e, (J^T e) (J^T C e): the value is the same, the
     gradient is right on average.
@@ -180,10 +180,10 @@ def _wide(values: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class OpenGates:
-    """price * sum_i P(z_i > 0): what the gates that are expected to be open cost, a penalty for `fit`."""
+    """penalty * sum_i P(z_i > 0): what the gates that are expected to be open cost, a penalty for `fit`."""
 
     gates: Gates
-    price: float
+    penalty: float
 
     def __call__(self, step: Step) -> Float[Tensor, " r"]:
-        return self.price * self.gates.probability(step.state["gates.place"]).sum(-1)
+        return self.penalty * self.gates.probability(step.state["gates.place"]).sum(-1)

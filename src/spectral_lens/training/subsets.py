@@ -65,7 +65,7 @@ def compare(
             data,
             seeds=seeds,
             masks=subset(model, count(sizes, which), seeds) if random else None,
-            start=spectral_weights(sizes, seeds, training.get("dtype")) if which == SAME_START else None,
+            init_state=spectral_weights(sizes, seeds, training.get("dtype")) if which == SAME_START else None,
             **training,
         )
     return trained
