@@ -161,10 +161,10 @@ def zennit_squeezenet(net: nn.Module, rules: Sequence[lrp.Rule], x: Tensor) -> l
     from zennit.rules import Epsilon, Gamma, Norm, ZBox
 
     def theirs(rule: lrp.Rule) -> Any:
-        if rule.name == "box":
+        if isinstance(rule, lrp.box):
             low, high = (x.new_tensor(bound).view(1, -1, 1, 1) for bound in (rule.low, rule.high))
             return ZBox(low, high, TINY)
-        return Gamma(rule.amount, TINY) if rule.name == "gamma" else Epsilon(TINY)
+        return Gamma(rule.amount, TINY) if isinstance(rule, lrp.gamma) else Epsilon(TINY)
 
     layers = [([name], theirs(rule)) for name, rule in zip(lrp.weighted(net), rules, strict=True)]
     pools = [name for name, layer in net.named_modules() if isinstance(layer, nn.AdaptiveAvgPool2d)]

@@ -1,6 +1,5 @@
 """All the numbers of this book that may tell how stable a network is, on the same samples."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor, nn
 
 from spectral_lens.datasets import DataSet
 from spectral_lens.explain.gradients import of_class
-from spectral_lens.explain.lrp import Rule, lrp
+from spectral_lens.explain.lrp import Rules, lrp
 from spectral_lens.explain.perturbation import instability
 from spectral_lens.explain.quality import redistribution, ssm
 from spectral_lens.operators.hessian import curvature, tangent
@@ -50,7 +49,7 @@ def diagnose(
     data: DataSet,
     *,
     noise: Float[Tensor, "n *d"],
-    rules: Rule | Sequence[Rule],
+    rules: Rules,
     generator: torch.Generator,
 ) -> Diagnosis:
     """The diagnosis of a classifier, its kernel and the curvature of its loss taken on the same samples as all else.
