@@ -91,12 +91,23 @@ def test_the_matrix_of_the_formula_is_the_layer(name):
     assert_close(model(x).detach(), x.flatten(1) @ w.mT + b)
 
 
-@pytest.mark.parametrize("bounds", [((-1.6, -2.0, -1.5), (1.3, 2.0, 1.25)), (-1.5, 1.25)], ids=str)
+LOW, HIGH = (-1.6, -2.0, -1.5), (1.3, 2.0, 1.25)
+
+
+@pytest.mark.parametrize("bounds", [(LOW, HIGH), (-1.5, 1.25)], ids=str)
 def test_a_box_has_bounds_for_each_channel(bounds):
     model, x = made("Conv2d", True)
     rule = box(*bounds)
     share = torch.stack([torch.from_numpy(lrp_oracle.shares(rule, model[0], image)) for image in x])
     assert_close(lrp(model, x, rules=rule).flatten(2), share * model(x).detach().unsqueeze(2))
+
+
+def test_one_number_is_the_same_number_for_each_channel():
+    model, x = made("Conv2d", True)
+    one = lrp(model, x, rules=box(-1.5, 1.25))
+    assert torch.equal(one, lrp(model, x, rules=box([-1.5] * 3, [1.25] * 3)))
+    channels = lrp(model, x, rules=box(LOW, HIGH))
+    assert (channels - lrp(model, x, rules=box(LOW[::-1], HIGH[::-1]))).abs().max() > 1e-3 * channels.abs().max()
 
 
 def test_bounds_that_are_no_channels_are_refused():
