@@ -72,10 +72,10 @@ def integrated_gradients(
     Adds up to f(x) - f(baseline) up to the error of the quadrature.
     """
     checked(model, x)
-    points, weights = _quadrature(steps, rule, x)
+    nodes, weights = _quadrature(steps, rule, x)
     difference = x - baseline
-    there = baseline + points.view(-1, *[1] * x.ndim) * difference
-    found = pullback(_mean_at(model, there, weights), torch.zeros_like(x), outputs=outputs, chunk=chunk)
+    points = baseline + nodes.view(-1, *[1] * x.ndim) * difference
+    found = pullback(_mean_at(model, points, weights), torch.zeros_like(x), outputs=outputs, chunk=chunk)
     return found.mul_(difference.unsqueeze(1))
 
 
@@ -105,31 +105,31 @@ def smoothgrad(
 
 
 def _mean_at(
-    model: nn.Module, there: Float[Tensor, "s n *d"], weights: Float[Tensor, " s"]
+    model: nn.Module, points: Float[Tensor, "s n *d"], weights: Float[Tensor, " s"]
 ) -> Callable[[Tensor], Tensor]:
     """The weighted mean of the outputs at all points, as a function of one shift of them all: its derivative is the
     weighted mean of the gradients, and only one of them is ever held."""
-    points = max(1, at_a_time(there[0]) // there.shape[1])
+    size = max(1, at_a_time(points[0]) // points.shape[1])
 
     def mean(shift: Tensor) -> Tensor:
         parts = []
-        for some, its in zip(there.split(points), weights.split(points), strict=True):
-            out = model((some + shift).flatten(0, 1)).unflatten(0, some.shape[:2])
-            parts.append(torch.einsum("s,snm->nm", its, out))
+        for batch, share in zip(points.split(size), weights.split(size), strict=True):
+            out = model((batch + shift).flatten(0, 1)).unflatten(0, batch.shape[:2])
+            parts.append(torch.einsum("s,snm->nm", share, out))
         return torch.stack(parts).sum(0)
 
     return mean
 
 
-def _quadrature(steps: int, rule: str, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Points in (0, 1] and their weights, which sum to one."""
+def _quadrature(steps: int, rule: str, template: Tensor) -> tuple[Tensor, Tensor]:
+    """Nodes in (0, 1] and their weights, which sum to one."""
     if steps < 1:
         raise ValueError(f"steps={steps} must be at least 1.")
     if rule == "right":
-        points, weights = np.arange(1, steps + 1) / steps, np.full(steps, 1 / steps)
+        nodes, weights = np.arange(1, steps + 1) / steps, np.full(steps, 1 / steps)
     elif rule == "gauss-legendre":
-        points, weights = np.polynomial.legendre.leggauss(steps)
-        points, weights = (points + 1) / 2, weights / 2
+        nodes, weights = np.polynomial.legendre.leggauss(steps)
+        nodes, weights = (nodes + 1) / 2, weights / 2
     else:
         raise ValueError(f"rule={rule!r} is unknown: use 'right' or 'gauss-legendre'.")
-    return torch.as_tensor(points).to(like), torch.as_tensor(weights).to(like)
+    return torch.as_tensor(nodes).to(template), torch.as_tensor(weights).to(template)

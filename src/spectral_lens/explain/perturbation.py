@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-class Instability(NamedTuple):
+class Robustness(NamedTuple):
     """How far the attributions of x and of x + noise lie apart: `cosine` and `relative`, (n,), and `frechet`, ()."""
 
     cosine: Float[Tensor, " n"]
@@ -21,12 +21,12 @@ class Instability(NamedTuple):
     frechet: Float[Tensor, ""]
 
 
-def instability(
+def robustness(
     explain: Callable[[Tensor], Tensor], x: Float[Tensor, "n *d"], noise: Float[Tensor, "n *d"]
-) -> Instability:
+) -> Robustness:
     """The three measures of a method, (n, *d) to maps (n, *e), such as `lambda x: saliency(model, x)[:, 3]`."""
     maps, shifted = explain(x), explain(x + noise)
-    return Instability(
+    return Robustness(
         cosine_distance(maps, shifted), relative_difference(maps, shifted, noise), frechet_distance(maps, shifted)
     )
 

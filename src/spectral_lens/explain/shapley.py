@@ -136,8 +136,8 @@ def _values(
     absent = torch.as_tensor(baseline, dtype=x.dtype, device=x.device).expand_as(x)
     found = []
     with torch.no_grad():
-        for some, its in zip(sample.split(chunk), coalition.split(chunk), strict=True):
-            out = model(torch.where(present(its)[:, player], x[some], absent[some]))
+        for samples, coalitions in zip(sample.split(chunk), coalition.split(chunk), strict=True):
+            out = model(torch.where(present(coalitions)[:, player], x[samples], absent[samples]))
             found.append(out @ readout(out, outputs).mT)
     return torch.cat(found)
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from spectral_lens.datasets import DataSet
 from spectral_lens.explain.gradients import of_class
 from spectral_lens.explain.lrp import Rules, lrp
-from spectral_lens.explain.perturbation import instability
+from spectral_lens.explain.perturbation import robustness
 from spectral_lens.explain.quality import redistribution, ssm
 from spectral_lens.operators.hessian import curvature, tangent
 from spectral_lens.operators.jacobian import jacobian
@@ -64,7 +64,7 @@ def diagnose(
     s = sigma(jacobian(model, x))
     with torch.no_grad():
         label = model(x).argmax(1)
-    far = instability(lambda z: of_class(model, z, label), x, noise)
+    far = robustness(lambda z: of_class(model, z, label), x, noise)
     explained, _ = redistribution(lrp(model, x, rules=rules), share=_KEPT)
     index = gmsi(
         s[:, 0],
