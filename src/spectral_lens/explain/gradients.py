@@ -15,11 +15,24 @@ from torch import Tensor, nn
 from spectral_lens._runtime.conv_backward import Swift
 from spectral_lens.operators._pullback import Outputs, at_a_time, checked, pullback
 
+__all__ = ["gradient", "gradient_x_input", "integrated_gradients", "of_class", "saliency", "smoothgrad"]
+
 
 def gradient(
     model: nn.Module, x: Float[Tensor, "n *d"], *, outputs: Outputs = None, chunk: int | None = None
 ) -> Float[Tensor, "n k *d"]:
-    """The derivative of each output by each input."""
+    """The derivative of each output by each input.
+
+    outputs: the indices of some; or a read-out, a floating (k, m) matrix whose rows are linear maps of the m outputs;
+    by default all.  chunk: outputs pulled back at a time, by default as many as the memory takes.
+    Raises ValueError for a model in training mode, inputs that are not finite, and outputs that do not exist.
+
+    >>> model, x = nn.Linear(5, 3).eval(), torch.rand(2, 5)
+    >>> torch.equal(gradient(model, x), model.weight.expand(2, 3, 5))
+    True
+    >>> gradient(model, x, outputs=[2, 0]).shape
+    torch.Size([2, 2, 5])
+    """
     checked(model, x)
     return pullback(model, x, outputs=outputs, chunk=chunk)
 
@@ -28,6 +41,10 @@ def of_class(model: nn.Module, x: Float[Tensor, "n *d"], label: Int[Tensor, " m"
     """The derivative of a single output of each sample, `label`, by its inputs: one backward pass for all.
 
     Raises ValueError for labels that are not as many as the samples, or no outputs of the model.
+
+    >>> model, x = nn.Linear(5, 3).eval(), torch.rand(2, 5)
+    >>> torch.equal(of_class(model, x, torch.tensor([2, 0])), model.weight[[2, 0]])
+    True
     """
     checked(model, x)
     if label.shape != x.shape[:1]:
@@ -44,14 +61,24 @@ def of_class(model: nn.Module, x: Float[Tensor, "n *d"], label: Int[Tensor, " m"
 def saliency(
     model: nn.Module, x: Float[Tensor, "n *d"], *, outputs: Outputs = None, chunk: int | None = None
 ) -> Float[Tensor, "n k *d"]:
-    """|gradient|.  [Simonyan et al. 2014]"""
+    """|gradient|.  [Simonyan et al. 2014]
+
+    >>> model, x = nn.Linear(5, 3).eval(), torch.rand(2, 5)
+    >>> torch.equal(saliency(model, x)[0], model.weight.abs())
+    True
+    """
     return gradient(model, x, outputs=outputs, chunk=chunk).abs_()
 
 
 def gradient_x_input(
     model: nn.Module, x: Float[Tensor, "n *d"], *, outputs: Outputs = None, chunk: int | None = None
 ) -> Float[Tensor, "n k *d"]:
-    """The gradient times the input."""
+    """The gradient times the input: for linear models, each input's contribution to the output.
+
+    >>> model, x = nn.Linear(5, 3, bias=False).eval(), torch.rand(2, 5)
+    >>> torch.allclose(gradient_x_input(model, x).sum(2), model(x))
+    True
+    """
     return gradient(model, x, outputs=outputs, chunk=chunk).mul_(x.unsqueeze(1))
 
 
@@ -70,6 +97,12 @@ def integrated_gradients(
     rule: "right" takes `steps` equidistant points, the input among them, the baseline not, as maess does with ten;
     "gauss-legendre" takes that many points of the quadrature, which is far more precise for smooth models.
     Adds up to f(x) - f(baseline) up to the error of the quadrature.
+    Raises ValueError for another rule, and for no steps.
+
+    >>> model, x = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)).double().eval(), torch.rand(2, 5).double()
+    >>> found = integrated_gradients(model, x, rule="gauss-legendre", steps=20)
+    >>> torch.allclose(found.sum(2), model(x) - model(0 * x))
+    True
     """
     checked(model, x)
     nodes, weights = _quadrature(steps, rule, x)
@@ -94,6 +127,11 @@ def smoothgrad(
 
     [Smilkov et al. 2017; ten samples in maess, 4.1]  times_input: multiplied by the input without noise.
     generator: of the noise, on the CPU, so that it is the same everywhere.
+    Raises ValueError for no samples, and for a negative sigma.
+
+    >>> model, x = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)).eval(), torch.rand(2, 5)
+    >>> smoothgrad(model, x, sigma=0.1, generator=torch.Generator().manual_seed(0)).shape
+    torch.Size([2, 3, 5])
     """
     checked(model, x)
     if samples < 1 or sigma < 0:

@@ -26,6 +26,11 @@ def contributions(
     """For each layer with weights, by name: the positive contributions to each of its sums, p, and the negative, |n|.
 
     The sum itself is p - |n|.  bias: whether it is one of the contributions.
+
+    >>> model = nn.Linear(3, 1, bias=False).eval()
+    >>> _ = model.weight.data.copy_(torch.tensor([[3.0, -1.0, 2.0]]))
+    >>> contributions(model, torch.ones(1, 3))
+    {'0': (tensor([[5.]]), tensor([[1.]]))}
     """
     return _summed(model, x, bias).sums
 
@@ -37,6 +42,9 @@ def column_norm(
 
     ((1 + gamma) p + |n|) / |(1 + gamma) p - |n||, which is 1 + 2c / (1 - c + gamma) with c = |n| / p where p > |n|.
     Infinite where the contributions cancel.
+
+    >>> column_norm(torch.tensor([[5.0]]), torch.tensor([[1.0]]), 0.0)  # (5 + 1) / (5 - 1)
+    tensor([[1.5000]])
     """
     raised = (1 + gamma) * positive
     return (raised + negative) / (raised - negative).abs()
@@ -52,7 +60,13 @@ def layer_norms(
     """||R^(l)||_1 of each layer with weights: the largest `column_norm` among the columns that relevance can reach.
 
     These are the active ones where a ReLU follows, and the `kept` ones of a layer that makes the outputs.
-    Raises ValueError for what has no such closed form: other rules than zero and gamma, gamma for negative inputs.
+    Raises ValueError for what has no such closed form: rules without a `column_gamma`, gamma for negative inputs.
+
+    >>> from spectral_lens.explain.lrp import gamma
+    >>> model = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3)).eval()
+    >>> norms = layer_norms(model, torch.rand(2, 5), rules=gamma(0.25))
+    >>> list(norms), bool((norms["0"] >= 1).all())
+    (['0', '2'], True)
     """
     graph = traced(model)
     chosen = assigned(graph, rules)
@@ -79,6 +93,9 @@ def product_bound(norms: dict[str, Float[Tensor, " n"]], columns: Float[Tensor, 
 
     Never below sigma_1 in a chain of layers that lose no relevance to biases.  Pooling and ReLU redistribute without
     amplifying: their factors are one.
+
+    >>> product_bound({"0": torch.tensor([2.0]), "2": torch.tensor([1.5])}, 4)
+    tensor([6.])
     """
     scale = columns.sqrt() if isinstance(columns, Tensor) else math.sqrt(columns)
     return scale * torch.stack(list(norms.values())).prod(0)

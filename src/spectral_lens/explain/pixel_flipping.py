@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from spectral_lens.operators._pullback import checked
 
+__all__ = ["Imputer", "area", "blurred", "constant", "curves", "inpainted", "ranking"]
+
 # (images (n, *d), masked (n, p)) to the images with those of their p pixels imputed
 Imputer = Callable[[Tensor, Tensor], Tensor]
 
@@ -24,6 +26,11 @@ def ranking(relevance: Float[Tensor, "*m d"], *, channels: int = 1) -> Int[Tenso
 
     relevance: inputs in one axis; channels: how many of them, one plane after the other, make up a pixel.
     Raises ValueError for inputs that are not so many planes.
+
+    >>> ranking(torch.tensor([0.5, 2.0, 1.0, -1.0]))
+    tensor([1, 2, 0, 3])
+    >>> ranking(torch.tensor([0.5, 2.0, 1.0, -1.0]), channels=2)  # of 0.5 + 1 and 2 - 1
+    tensor([0, 1])
     """
     if channels < 1 or relevance.shape[-1] % channels:
         raise ValueError(f"{relevance.shape[-1]} inputs are not {channels} planes of pixels.")
@@ -48,6 +55,12 @@ def curves(
     target: the output of each sample that is watched.  imputer: what takes the place of a pixel: `constant` (zero by
     default), `blurred` or `inpainted`.  steps: one pixel each by default.  chunk: images that the model sees at a time.
     Raises ValueError for rankings, targets, steps or a chunk that do not fit.
+
+    >>> model = nn.Linear(4, 1, bias=False).eval()
+    >>> _ = model.weight.data.copy_(torch.tensor([[1.0, 4.0, 2.0, 3.0]]))
+    >>> x = torch.ones(1, 4)
+    >>> curves(model, x, ranking(model.weight * x)[None], torch.tensor([0]), fraction=1.0)
+    tensor([[[10.,  6.,  3.,  1.,  0.]]])
     """
     checked(model, x)
     m, n, pixels = rankings.shape
@@ -79,18 +92,30 @@ def area(curve: Float[Tensor, "*m points"], *, relative: bool = True) -> Float[T
     """The mean height of the curve (trapezoidal rule), over its height at the start unless relative is False.
 
     The lower, the better the ranking.
+
+    >>> area(torch.tensor([4.0, 2.0, 0.0]))
+    tensor(0.5000)
     """
     height = torch.trapezoid(curve, dx=1 / (curve.shape[-1] - 1), dim=-1)
     return height / curve[..., 0] if relative else height
 
 
 def constant(value: float = 0.0) -> Imputer:
-    """The same value everywhere."""
+    """The same value everywhere.
+
+    >>> constant(0.0)(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[True, False, True]]))
+    tensor([[0., 2., 0.]])
+    """
     return lambda images, masked: torch.where(_over(masked, images), value, images)
 
 
 def blurred(sigma: float = 3.0) -> Imputer:
-    """The image under a Gaussian blur of that standard deviation, in pixels (torchvision)."""
+    """The image under a Gaussian blur of that standard deviation, in pixels (torchvision).
+
+    >>> images, masked = torch.rand(2, 3, 6, 7), torch.rand(2, 42) < 0.5
+    >>> blurred(1.0)(images, masked).shape
+    torch.Size([2, 3, 6, 7])
+    """
 
     def impute(images: Tensor, masked: Tensor) -> Tensor:
         from spectral_lens.datasets.vision import torchvision
@@ -108,6 +133,10 @@ def inpainted(radius: float = 3.0) -> Imputer:
     """What OpenCV's fast marching makes of the pixels around, within that radius.  [Telea 2004]
 
     Each channel by itself, in single precision, several images at a time: OpenCV lets other threads work meanwhile.
+
+    >>> images, masked = torch.full((2, 3, 6, 7), 0.5), torch.rand(2, 42) < 0.5
+    >>> torch.allclose(inpainted()(images, masked), images)
+    True
     """
 
     def impute(images: Tensor, masked: Tensor) -> Tensor:
