@@ -158,6 +158,15 @@ def test_a_sum_of_nothing_passes_nothing(rule):
     assert found.isfinite().all()
 
 
+def test_contributions_that_cancel():
+    layer, x = nn.Linear(2, 1, bias=False).eval(), torch.tensor([[3.0, 2.0]])
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[2.0, -3.0]]))
+    assert lrp(layer, x, rules=zero()).tolist() == [[[6.0, -6.0]]]  # the gradient times the input
+    assert not lrp(layer, x, rules=epsilon(0.0)).any()
+    assert not lrp(layer, x, rules=epsilon(0.1)).any()
+
+
 def test_the_stabiliser_of_zero_is_epsilon():
     model, x = made("Conv2d", True)
     assert torch.equal(lrp(model, x, rules=zero(stabiliser=0.25)), lrp(model, x, rules=epsilon(0.25)))

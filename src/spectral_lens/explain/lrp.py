@@ -58,7 +58,8 @@ def lrp(
 
     rules: one rule for all layers with weights; or one for each in the order of `weighted(model)`, see `composite`; or
     pairs (selector, rule), in a mapping or a list, of which each layer takes the first that fits.  A selector is a
-    layer's name or a pattern of names ("features.*"), a type of layer, a position or a slice of positions.
+    layer's name or a pattern of names ("features.*"), a type of layer, a position or a slice of positions.  A layer
+    that batch normalisation follows is taken together with it, as one plain layer.
     pooling: through max pooling to the winner, or to all inputs of the window in proportion to their size.
     outputs, chunk: see `gradients.gradient`.
     Raises ValueError that names what has no rule, a selector that no layer is left for, a rule for first layers

@@ -99,6 +99,8 @@ class _Amount(Rule):
 class zero(Rule):
     """Contributions a_j w_jk: LRP-0.  [Bach et al. 2015]
 
+    In a piecewise linear network the gradient times the input, also where contributions cancel to a sum of zero.
+
     >>> zero() == zero(bias=True), zero() == zero(bias=False)
     (True, False)
     """
