@@ -20,6 +20,7 @@ from spectral_lens.relevance.scores import (
     overall,
     pair_difference,
     pearson,
+    random_ranking,
     ranking,
     relevance,
     sparsity,
@@ -329,3 +330,16 @@ def test_relevance_in_blocks_is_the_norm(monkeypatch, shape):
     for block in (1, 40, 10**6):
         monkeypatch.setattr(module, "_BLOCK", block)
         torch.testing.assert_close(relevance(lam, psi), expected, rtol=1e-12, atol=0)
+
+
+def test_random_rankings_belong_to_their_seeds():
+    found = random_ranking(7, [4, 9, 4])
+    assert (found.sort(1).values == torch.arange(7)).all()
+    assert torch.equal(found[0], found[2])
+    assert not torch.equal(found[0], found[1])
+    assert torch.equal(random_ranking(7, [9]), found[1:2])
+
+
+def test_random_rankings_put_each_input_everywhere():
+    first = random_ranking(3, range(600))[:, 0].bincount()
+    assert (first > 150).all()  # 200 expected of each, with a standard deviation of 12

@@ -4,7 +4,7 @@ Every function draws and returns one figure; the caption and the alternative tex
 """
 
 from spectral_lens.figures.general import against, bands, curves, histogram, matrices, predicted
-from spectral_lens.figures.inputs import distributions, eigenvalues, grid, maps, masked, pair, top
+from spectral_lens.figures.inputs import distributions, eigenvalues, examples, grid, maps, masked, pair, top
 from spectral_lens.figures.learning import expansion, free, gains, weights
 from spectral_lens.figures.style import BLUE, COLOURS, CYCLE, GREEN, GREY, MAP, ORANGE, PINK, RED, SKY, STYLE
 
@@ -25,6 +25,7 @@ __all__ = [
     "curves",
     "distributions",
     "eigenvalues",
+    "examples",
     "expansion",
     "free",
     "gains",

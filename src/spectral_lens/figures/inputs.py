@@ -117,3 +117,18 @@ def top(order: Int[Tensor, " d"], count: int, shape: Sequence[int]) -> Bool[Tens
     kept = torch.zeros_like(order, dtype=torch.float32)
     kept[order[:count]] = 1
     return grid(kept, shape) > 0
+
+
+def examples(x: Float[Tensor, "n c h w"], y: Int[Tensor, " n"], count: int) -> Float[Tensor, "count h w"]:
+    """`count` of the images, of the classes 0, 1, ... in turn, each time the next of its class; channels are summed.
+
+    Raises ValueError where a class has too few.
+
+    >>> examples(torch.rand(4, 1, 3, 5), torch.tensor([0, 0, 1, 1]), 3).shape
+    torch.Size([3, 3, 5])
+    """
+    places = [(y == label).nonzero().flatten() for label in range(int(y.max()) + 1)]
+    turns = [divmod(k, len(places)) for k in range(count)]
+    if any(turn >= len(places[label]) for turn, label in turns):
+        raise ValueError(f"{[len(each) for each in places]} images of the classes are too few to show {count} in turn.")
+    return torch.stack([x[places[label][turn]].sum(0) for turn, label in turns])

@@ -109,10 +109,11 @@ def jaccard(scores: Scores, count: int) -> float:
     return sum(len(a & b) / len(a | b) for a, b in pairs) / len(pairs)
 
 
-def lasso(data: DataSet, *, strength: float = 0.01) -> Float[Tensor, "*r d"]:
+def lasso(data: DataSet, *, strength: float = 0.01, seed: int = 0) -> Float[Tensor, "*r d"]:
     """|coefficients| of a logistic regression with an L1 penalty, by scikit-learn: (d,), or (r, d) for a set per run.
 
     strength: scikit-learn's C, the weight of the likelihood's sum against the penalty; smaller is sparser.
+    seed: of the order in which the solver visits the inputs.
     Raises ValueError where there are not two classes.
     """
     if data.classes != 2:
@@ -120,7 +121,7 @@ def lasso(data: DataSet, *, strength: float = 0.01) -> Float[Tensor, "*r d"]:
     data = data.flat()
 
     def coefficients(x: Tensor, y: Tensor) -> Tensor:
-        return torch.from_numpy(sparse_logistic(x.cpu().numpy(), y.cpu().numpy(), strength=strength))
+        return torch.from_numpy(sparse_logistic(x.cpu().numpy(), y.cpu().numpy(), strength=strength, seed=seed))
 
     if data.runs is None:
         return coefficients(data.x, data.y)

@@ -1,5 +1,8 @@
 """What the trained eigenvalues say of the inputs: their relevance and their ranking."""
 
+from collections.abc import Sequence
+
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -75,3 +78,12 @@ def pair_difference(scores: Float[Tensor, "*r d"]) -> Float[Tensor, "*r"]:
     """Mean over the pairs (0, 1), (2, 3), ... of the difference of their scores over their mean."""
     pairs = scores.unflatten(-1, (-1, 2))
     return (pairs.diff(dim=-1).squeeze(-1).abs() / pairs.mean(-1)).mean(-1)
+
+
+def random_ranking(inputs: int, seeds: Sequence[int]) -> Int[Tensor, "r d"]:
+    """For each seed its own order of all inputs, all equally likely: what a ranking must beat.
+
+    >>> random_ranking(5, range(3)).shape
+    torch.Size([3, 5])
+    """
+    return torch.stack([torch.randperm(inputs, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
