@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from spectral_lens.nn.gates import Gates
-from spectral_lens.nn.layers import SpectralLinear
-from spectral_lens.nn.rewriting import DENSE, below, product, segments, weight_of
+from spectral_lens.nn.layers import DENSE_LAYERS, SpectralLinear
+from spectral_lens.nn.rewriting import below, product, segments, weight_of
 from spectral_lens.training._fused import ACTIVATIONS as dense_activations
 from spectral_lens.training._fused import Activation, Workspace, dense
 
@@ -44,7 +44,7 @@ def _apply(
 ) -> Tensor:
     if type(layer) is nn.Sequential:
         return _chain(layer, state, x, draw, workspace)
-    if type(layer) in DENSE and x.ndim == 3:
+    if type(layer) in DENSE_LAYERS and x.ndim == 3:
         return _dense([(layer, state)], x, None, workspace)
     if type(layer) is nn.Flatten and (layer.start_dim, layer.end_dim) == (1, -1):
         return x.flatten(2)
@@ -72,7 +72,7 @@ def _chain(
         owns = [(layer, below(state, name)) for name, layer in segment]
         if taken:
             taken = False
-        elif type(owns[0][0]) in DENSE and x.ndim == 3:
+        elif type(owns[0][0]) in DENSE_LAYERS and x.ndim == 3:
             activation = None if after is None else dense_activations.get(type(after))
             taken = activation is not None
             x = _dense(owns, x, activation, workspace)
