@@ -867,8 +867,8 @@ def test_losses_are_means_over_each_runs_batch_size():
         found = losses.LOSSES[name](out[..., :1], value)
         expected = torch.stack([oracle(o[:, 0], t) for o, t in zip(out, value, strict=True)])
         torch.testing.assert_close(found, expected, **TIGHT)
-    assert losses.hits(out[..., :1], value).isnan().all()
-    assert losses.hits(out, y).tolist() == [sum(o.argmax(1) == t) for o, t in zip(out, y, strict=True)]
+    assert losses.num_correct(out[..., :1], value).isnan().all()
+    assert losses.num_correct(out, y).tolist() == [sum(o.argmax(1) == t) for o, t in zip(out, y, strict=True)]
 
 
 # ---- surroundings

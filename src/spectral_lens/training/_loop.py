@@ -22,7 +22,7 @@ from spectral_lens.nn.gates import Gates
 from spectral_lens.training import _batched, _parameters, checkpoints
 from spectral_lens.training._fused import Workspace
 from spectral_lens.training._parameters import PerRun, Stack
-from spectral_lens.training.losses import LOSSES, hits
+from spectral_lens.training.losses import LOSSES, num_correct
 from spectral_lens.training.optimizers import OPTIMIZERS
 from spectral_lens.training.results import Trained, accuracy, error, evaluate, predict, recalibrated
 
@@ -160,7 +160,7 @@ def fit(
                 gradient = stack.joined(gradients, block, 1 / scale)
                 _penalise(gradient, stack.theta, block, *penalties, signs)
                 its.update(gradient if held is None else gradient.masked_fill_(held[block], 0))
-            met["accuracy"].add_(hits(out.detach(), target))
+            met["accuracy"].add_(num_correct(out.detach(), target))
             failed.copy_(torch.where((failed < 0) & ~losses.isfinite(), count, failed))
             count.add_(1)
 

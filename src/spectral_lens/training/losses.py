@@ -21,7 +21,7 @@ def _mae(out: Tensor, y: Tensor) -> Tensor:
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cross_entropy": _cross_entropy, "mse": _mse, "mae": _mae}
 
 
-def hits(out: Tensor, target: Tensor) -> Tensor:
+def num_correct(out: Tensor, target: Tensor) -> Tensor:
     """Correctly classified samples of each run; nan where the target is no class."""
     if target.is_floating_point():
         return out.new_full(out.shape[:1], float("nan"))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from spectral_lens.datasets import DataSet
 from spectral_lens.nn import mlp
 from spectral_lens.training import _batched
-from spectral_lens.training.losses import LOSSES, hits
+from spectral_lens.training.losses import LOSSES, num_correct
 
 
 @dataclass(frozen=True)
@@ -58,16 +58,18 @@ def predict(
 
 def accuracy(trained: Trained, data: DataSet) -> Float[Tensor, " r"]:
     """The share of samples that each run classifies correctly."""
-    out = predict(trained, data.x, per_run=data.runs is not None)
-    return hits(out, _targets(data, trained.runs).to(out.device)) / data.samples
+    x, y = data.per_run(trained.runs)
+    out = predict(trained, x, per_run=True)
+    return num_correct(out, y.to(out.device)) / data.samples
 
 
 def error(trained: Trained, data: DataSet) -> Float[Tensor, " r"]:
     """The mean absolute error of each run, in the unit of the quantity that y measures."""
     if not data.quantity:
         raise ValueError(f"{data.name} has classes: ask for the accuracy.")
-    out = predict(trained, data.x, per_run=data.runs is not None)
-    return LOSSES["mae"](out, _targets(data, trained.runs).to(out))
+    x, y = data.per_run(trained.runs)
+    out = predict(trained, x, per_run=True)
+    return LOSSES["mae"](out, y.to(out))
 
 
 @torch.no_grad()
@@ -95,10 +97,7 @@ def evaluate(model: nn.Module, state: dict[str, Tensor], data: DataSet, loss: st
     """Mean loss and accuracy of each run, in evaluation mode; a training's own look at its validation data."""
     runs = next(iter(state.values())).shape[0]
     trained = Trained(model.eval(), state, tuple(range(runs)), {}, {}, 0, 0.0)
-    out, target = predict(trained, data.x, per_run=data.runs is not None), _targets(data, runs)
+    x, target = data.per_run(runs)
+    out = predict(trained, x, per_run=True)
     model.train()
-    return LOSSES[loss](out, target), hits(out, target) / data.samples
-
-
-def _targets(data: DataSet, runs: int) -> Tensor:
-    return data.y if data.runs is not None else data.y.unsqueeze(0).expand(runs, *data.y.shape)
+    return LOSSES[loss](out, target), num_correct(out, target) / data.samples
