@@ -1,5 +1,8 @@
 """One step of all runs: in blocks or together, scaled, without denormal numbers, and as a CUDA graph."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 
@@ -7,7 +10,7 @@ import oracles
 from experiments import DOUBLE, SEEDS, TIGHT, some
 from oracles import toy
 from spectral_lens.nn.mlp import mlp
-from spectral_lens.training import _parameters, _run, fit
+from spectral_lens.training import _loop, _parameters, _run, fit
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -49,7 +52,7 @@ def test_nothing_is_captured_on_the_cpu(monkeypatch):
     def never(*arguments, **options):
         raise AssertionError("a step was captured")
 
-    monkeypatch.setattr(_run, "cuda_graph", never)
+    monkeypatch.setattr(_loop, "cuda_graph", never)
     assert fit(mlp([4, 3, 2]), toy(10, (4,)), seeds=[1], epochs=1, device="cpu").steps == 1
 
 
@@ -79,7 +82,7 @@ def test_captured_steps_are_the_steps(monkeypatch, tmp_path):
     graph = fit(model, data, epochs=5, **options)
     fit(model, data, epochs=2, checkpoint=tmp_path / "run.npz", **options)
     resumed = fit(model, data, epochs=5, checkpoint=tmp_path / "run.npz", **options)
-    monkeypatch.setattr(_run, "cuda_graph", lambda step: step)
+    monkeypatch.setattr(_loop, "cuda_graph", lambda step: step)
     plain = fit(model, data, epochs=5, **options)
     for trained in (graph, resumed):
         assert trained.steps == plain.steps
@@ -87,3 +90,20 @@ def test_captured_steps_are_the_steps(monkeypatch, tmp_path):
             torch.testing.assert_close(trained.state[key], value, **TIGHT)
         for key, value in plain.history.items():
             torch.testing.assert_close(trained.history[key], value, **TIGHT)
+
+
+def test_its_memory_is_free_when_a_training_ends(monkeypatch):
+    made = []
+
+    class Watched(_run.Run):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr(_loop, "Run", Watched)
+    gc.disable()  # so that what only a search for cycles would find stays
+    try:
+        fit(mlp([4, 3, 2], dropout=0.5), toy(10, (4,)), seeds=[1], epochs=1, device="cpu")
+        assert [each() for each in made] == [None]
+    finally:
+        gc.enable()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from spectral_lens._runtime.devices import resolve
+from spectral_lens._runtime.devices import cuda_graph, resolve
 from spectral_lens.datasets import DataSet, fingerprint
 from spectral_lens.training import _parameters, checkpoints
 from spectral_lens.training._options import Options, check
@@ -93,13 +93,14 @@ def _train(
     check(model, data, validation, options)
 
     run = Run(model, data, validation, options)
+    advance = cuda_graph(run.step) if options.device.type == "cuda" and run.repeats() else run.step
     settings = _settings(run)
     done = _resume(run, settings)
 
     began, epochs = time.perf_counter(), options.epochs
     with tqdm(total=epochs, initial=done, unit="epoch", disable=None if progress is None else not progress) as bar:
         for epoch in range(done, epochs):
-            run.epoch(epoch)
+            run.epoch(epoch, advance)
             bar.update()
             if (epoch + 1) % options.checkpoint_every == 0 or epoch + 1 == epochs:
                 _save(run, settings)

@@ -1,12 +1,11 @@
 """All runs of one training on their device: one step, the learning rate's schedule, one epoch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from spectral_lens._runtime.devices import cuda_graph
 from spectral_lens.datasets import DataSet
 from spectral_lens.nn.gates import Gates
 from spectral_lens.training import _batched
@@ -28,8 +27,7 @@ _SCALE = 2.0**64
 class Run:
     """Parameters, optimisers, random numbers and running metrics of all runs, and what a step does with them.
 
-    On a GPU the step is captured once and replayed, unless random numbers or a penalty are part of it: so whatever
-    changes from step to step stays in its place.
+    Whatever changes from step to step stays in its place, so that a step can be captured and replayed.
     """
 
     def __init__(self, model: nn.Module, data: DataSet, validation: DataSet | None, options: Options) -> None:
@@ -65,8 +63,13 @@ class Run:
         self.history: dict[str, list[Tensor]] = {}
         self.count = torch.zeros((), dtype=torch.int64, device=device)
         self.failed = torch.full((len(seeds),), -1, device=device)
-        fixed = device.type == "cuda" and not (options.penalty or _draws(model))
-        self.advance = cuda_graph(self.step) if fixed else self.step
+
+    def repeats(self) -> bool:
+        """Whether every step does the same with other rows: no random numbers, no penalty that might draw some."""
+        return self.options.penalty is None and not any(
+            isinstance(layer, Gates) or (isinstance(layer, nn.Dropout) and layer.p > 0)
+            for layer in self.model.modules()
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """What steps change in place, by name: with the generators and the history all that a checkpoint needs."""
@@ -127,13 +130,16 @@ class Run:
             left = (self.options.epochs - epoch - share) / (self.options.decay * self.options.epochs)
             torch.mul(self.base_lr, min(1.0, left), out=self.lr)
 
-    def epoch(self, epoch: int) -> None:
-        """All samples once, in each run's own random order, then validation; the metrics go to the history."""
+    def epoch(self, epoch: int, advance: Callable[[Tensor], None]) -> None:
+        """All samples once, in each run's own random order, then validation; the metrics go to the history.
+
+        advance: the step for whole batches, as it is or captured.
+        """
         samples, batch_size = self.data.samples, self.options.batch_size
         orders = [torch.randperm(samples, generator=each, device=self.options.device) for each in self.generators]
         for k, rows in enumerate(torch.stack(orders).add_(self.offset).split(batch_size, 1)):
             self.schedule(epoch, k * batch_size / samples)
-            (self.advance if rows.shape[1] == batch_size else self.step)(rows)
+            (advance if rows.shape[1] == batch_size else self.step)(rows)
         for name, total in self.metrics.items():
             self.history.setdefault(name, []).append((total / samples).cpu())
             total.zero_()
@@ -165,8 +171,3 @@ def _gather(x: Float[Tensor, "n *d"], rows: Int[Tensor, "r b"], buffers: Buffers
     if key not in buffers:
         buffers[key] = x.new_empty(rows.numel(), *x.shape[1:])
     return torch.index_select(x, 0, rows.flatten(), out=buffers[key]).unflatten(0, rows.shape)
-
-
-def _draws(model: nn.Module) -> bool:
-    """Whether random numbers are part of a step."""
-    return any(isinstance(layer, Gates) or (isinstance(layer, nn.Dropout) and layer.p > 0) for layer in model.modules())
