@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from spectral_lens.datasets import DataSet, fingerprint
 from spectral_lens.training import Trained, fit
-from spectral_lens.training.subsets import EIGENVALUES, SPECTRAL, WEIGHTS, network
+from spectral_lens.training.subsets import EIGENVALUES, SPECTRAL, WEIGHTS, trainable_network
 from timing import best_of, seconds
 
 INPUTS, CLASSES, BATCH, STEPS, RUNS, RATE = 784, 10, 500, 20, 5, 0.03
@@ -57,13 +57,13 @@ def loop(model: nn.Sequential, data: DataSet) -> None:
 
 def check(sizes: list[int], which: str) -> float:
     """The largest difference between the weights of both ways after a few steps in float64."""
-    data, model = noise(3 * BATCH, dtype=torch.float64), network(sizes, which)
+    data, model = noise(3 * BATCH, dtype=torch.float64), trainable_network(sizes, which)
     one, other = train(model, data).state, train(apart(model), data).state
     return max(float((one[name] - other[name]).abs().max()) for name in one)
 
 
 def contenders(sizes: list[int], which: str, data: DataSet) -> dict[str, Callable[[], float]]:
-    model, separate = network(sizes, which), apart(network(sizes, which))
+    model, separate = trainable_network(sizes, which), apart(trainable_network(sizes, which))
     return {
         "one run, a loop with torch's AdaMax": lambda: seconds(lambda: loop(model, data)) / STEPS,
         "side by side, layer by layer": lambda: per_step_and_run(train(separate, data)),

@@ -197,6 +197,21 @@ def test_run_gives_one_run_with_its_truth():
         data.run(3)
 
 
+def test_per_run_puts_a_run_axis_in_front_without_a_copy():
+    shared, own = make(), make(runs=3)
+    x, y = shared.per_run(4)
+    assert (x.shape, y.shape) == ((4, *shared.x.shape), (4, *shared.y.shape))
+    for r in range(4):
+        assert torch.equal(x[r], shared.x)
+        assert torch.equal(y[r], shared.y)
+    assert (x.data_ptr(), y.data_ptr()) == (shared.x.data_ptr(), shared.y.data_ptr())
+    x, y = own.per_run(3)
+    assert x is own.x
+    assert y is own.y
+    with pytest.raises(ValueError, match="toy holds one set for each of 3 runs, but there are 4 runs"):
+        own.per_run(4)
+
+
 def test_fingerprint_is_the_hash_of_the_bytes():
     a, b = torch.arange(15.0).reshape(3, 5), np.arange(7, dtype=np.int16)
     expected = hashlib.sha256(a.numpy().tobytes() + b.tobytes()).hexdigest()

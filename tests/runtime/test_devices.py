@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from spectral_lens._runtime.devices import captured, resolve
+from spectral_lens._runtime.devices import cuda_graph, resolve
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -57,5 +57,5 @@ def test_a_captured_step_is_the_step():
             seen.append((x.tolist(), int(count)))
         return seen
 
-    assert trace(captured) == trace(lambda step: step)
-    assert trace(captured)[-1][1] == 8
+    assert trace(cuda_graph) == trace(lambda step: step)
+    assert trace(cuda_graph)[-1][1] == 8

@@ -1,4 +1,4 @@
-"""A checkpoint is whole, of this experiment, or refused."""
+"""A checkpoint is whole, of this experiment, or refused; a training goes on from it to the same bits."""
 
 import os
 
@@ -8,7 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spectral_lens.training import checkpoints
+import oracles
+from experiments import DOUBLE, SEEDS, Steep, dropping, some
+from oracles import toy
+from spectral_lens.nn.mlp import mlp
+from spectral_lens.training import _batched, _loop, _parameters, checkpoints, fit
 
 SETTINGS = {"seeds": (3, 1), "lr": [0.1, 1e-3], "l1": {"psi": 0.1 + 0.2}, "data": None, "batch_size": 500}
 TENSORS = {
@@ -123,3 +127,142 @@ def test_a_write_that_fails_leaves_the_earlier_file(tmp_path):
         checkpoints.save(path, SETTINGS | {"what": object()}, TENSORS)
     assert path.read_bytes() == before
     assert checkpoints.load(path, SETTINGS)["theta"].shape == (2, 2)
+
+
+# ---- a training that goes on
+
+
+STOPPED = {
+    "data": toy(22, (5,), 3, runs=3),
+    "validation": toy(9, (5,), 3, runs=3, seed=4),
+    "seeds": SEEDS,
+    "batch_size": 8,
+    "lr": [0.01, 0.003, 0.1],
+    "l1": {"layer1.psi": [1e-3, 0.0, 0.1]},
+    "masks": {"layer1.psi": some((3, 6, 5))},
+} | DOUBLE
+
+
+def assert_same_bits(one, other):
+    assert one.steps == other.steps
+    assert one.failed == other.failed
+    assert one.history.keys() == other.history.keys()
+    for a, b in [(one.state, other.state), (one.history, other.history)]:
+        for key, value in a.items():
+            assert value.dtype == b[key].dtype
+            torch.testing.assert_close(value, b[key], rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("together", [1, _parameters._TOGETHER])
+@pytest.mark.parametrize("optimizer", ["adam", "adamax", "sgd"])
+def test_a_resumed_training_has_the_same_bits(tmp_path, monkeypatch, optimizer, together):
+    monkeypatch.setattr(_parameters, "_TOGETHER", together)
+    model, path = dropping(), tmp_path / "run.npz"
+    whole = fit(model, epochs=5, optimizer=optimizer, **STOPPED)
+    fit(model, epochs=2, optimizer=optimizer, checkpoint=path, **STOPPED)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(99)  # another process has another state, and another model of the same form
+        resumed = fit(dropping(), epochs=5, optimizer=optimizer, checkpoint=str(path), **STOPPED)
+    assert_same_bits(resumed, whole)
+    assert_same_bits(fit(model, epochs=5, optimizer=optimizer, checkpoint=path, **STOPPED), whole)  # nothing to do
+    assert [each.name for each in tmp_path.iterdir()] == ["run.npz"]
+
+
+def test_an_interrupted_training_goes_on_from_its_last_checkpoint(tmp_path, monkeypatch):
+    model, path = dropping(), tmp_path / "run.npz"
+    whole = fit(model, epochs=6, **STOPPED)
+    forward, calls = _batched.forward, []
+
+    def interrupted(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 18:  # 3 steps and a validation in each epoch: in the middle of the fifth
+            raise KeyboardInterrupt
+        return forward(*arguments, **options)
+
+    monkeypatch.setattr(_batched, "forward", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, epochs=6, checkpoint=path, checkpoint_every=2, **STOPPED)
+    assert float(torch.tensor([1e-38]) * torch.tensor([0.1])) > 0  # denormal numbers are numbers again
+    calls.clear()
+    monkeypatch.setattr(_batched, "forward", lambda *a, **o: calls.append(1) or forward(*a, **o))
+    assert_same_bits(fit(model, epochs=6, checkpoint=path, checkpoint_every=2, **STOPPED), whole)
+    assert len(calls) == 2 * 4  # epochs five and six only
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"batch_size": 9}, "batch_size: 8 then, 9 now"),
+        ({"lr": [0.01, 0.003, 0.2]}, "lr"),
+        ({"seeds": (7, 2, 12)}, "seeds"),
+        ({"optimizer": "adamax"}, "optimizer: adam then, adamax now"),
+        ({"l1": {"layer1.psi": 1e-3}}, "l1"),
+        ({"l2": {"layer1.psi": 1e-3}}, "l2"),
+        ({"masks": {"layer1.psi": some((3, 6, 5), 7)}}, "masks"),
+        ({"masks": None}, "masks"),
+        ({"reinitialize": False}, "reinitialize"),
+        ({"init_state": {"layer1.psi": torch.zeros(3, 6, 5)}}, "init_state"),
+        ({"dtype": torch.float32}, "dtype"),
+        ({"data": toy(21, (5,), 3, runs=3)}, "samples"),
+        ({"data": oracles.data_set(STOPPED["data"].x, STOPPED["data"].y, runs=3, sha256="1" * 64)}, "data"),
+        ({"model": mlp([5, 7, 3], spectral=2, batch_norm=True, dropout=0.3), "masks": None}, "shapes"),
+        ({"model": mlp([5, 6, 3], batch_norm=True, dropout=0.3)}, "trained"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_another_experiments_checkpoint_is_refused(tmp_path, change, named):
+    path = tmp_path / "run.npz"
+    fit(dropping(), epochs=1, checkpoint=path, **STOPPED)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=f"belongs to another experiment.*{named}"):
+        fit(**({"model": dropping(), "epochs": 2, "checkpoint": path} | STOPPED | change))
+    assert path.read_bytes() == before
+
+
+def test_another_penalty_is_another_experiment_for_a_checkpoint(tmp_path):
+    options = {"data": toy(22, (5,), 3), "seeds": SEEDS, "batch_size": 8, "checkpoint": tmp_path / "run.npz", **DOUBLE}
+    fit(mlp([5, 6, 3]), epochs=1, penalty=Steep(), **options)
+    with pytest.raises(ValueError, match="penalty"):
+        fit(mlp([5, 6, 3]), epochs=2, **options)
+
+
+def test_a_falling_rate_is_another_experiment_for_a_checkpoint(tmp_path):
+    path, call = tmp_path / "run.npz", {"data": toy(20, (5,), 3), "seeds": SEEDS, "device": "cpu"}
+    fit(mlp([5, 6, 3]), epochs=2, decay=0.5, checkpoint=path, **call)
+    with pytest.raises(ValueError, match=r"another experiment.*epochs"):
+        fit(mlp([5, 6, 3]), epochs=4, decay=0.5, checkpoint=path, **call)
+    with pytest.raises(ValueError, match=r"another experiment.*decay"):
+        fit(mlp([5, 6, 3]), epochs=4, checkpoint=path, **call)
+
+
+def test_a_checkpoint_of_other_blocks_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "run.npz"
+    fit(dropping(), epochs=1, checkpoint=path, **STOPPED)
+    monkeypatch.setattr(_parameters, "_TOGETHER", 1)
+    with pytest.raises(ValueError, match="blocks: None then, 3 now"):
+        fit(dropping(), epochs=2, checkpoint=path, **STOPPED)
+
+
+def test_a_truncated_checkpoint_is_refused_and_kept(tmp_path):
+    path = tmp_path / "run.npz"
+    fit(dropping(), epochs=1, checkpoint=path, **STOPPED)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"run\.npz is no readable checkpoint.*remove it"):
+        fit(dropping(), epochs=2, checkpoint=path, **STOPPED)
+    assert len(path.read_bytes()) == len(whole) // 2
+
+
+def test_checkpoint_every_says_when_one_is_written(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(_loop.checkpoints, "save", lambda path, s, tensors: written.append(int(tensors["count"])))
+    fit(
+        mlp([4, 3, 2]),
+        toy(10, (4,)),
+        seeds=[1],
+        epochs=7,
+        checkpoint_every=3,
+        checkpoint=tmp_path / "run.npz",
+        **DOUBLE,
+    )
+    assert written == [3, 6, 7]  # one step in each epoch; the last epoch is always kept

@@ -17,9 +17,9 @@ from spectral_lens.training.subsets import (
     SUBSET,
     WEIGHTS,
     compare,
-    network,
+    random_mask,
     spectral_weights,
-    subset,
+    trainable_network,
 )
 
 OPTIONS = {"seeds": (7, 2, 11), "epochs": 2, "batch_size": 9, "lr": 0.03, "dtype": torch.float64, "device": "cpu"}
@@ -111,7 +111,7 @@ def test_what_moved_is_what_was_free(data):
         elif which == WEIGHTS:
             assert changed["layer1.weight"].all()
         else:
-            masks = subset(network([6, 3], SUBSET), 9, OPTIONS["seeds"])
+            masks = random_mask(trainable_network([6, 3], SUBSET), 9, OPTIONS["seeds"])
             assert torch.equal(changed["layer1.weight"], masks["layer1.weight"])
 
 

@@ -77,7 +77,7 @@ def test_a_non_finite_row_leaves_the_others_alone(name):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_slots_are_all_that_it_remembers(name):
+def test_its_state_is_all_that_it_remembers(name):
     every, start = gradients(9), gradients(1, seed=5)[0]
     lr = torch.tensor(RATES, dtype=torch.float64)
     theta = start.clone()
@@ -85,9 +85,9 @@ def test_slots_are_all_that_it_remembers(name):
     for gradient in every[:4]:
         first.update(gradient.clone())
     second = OPTIMIZERS[name](theta, lr)
-    assert second.slots.keys() == first.slots.keys()
-    for key, value in first.slots.items():
-        second.slots[key].copy_(value)
+    assert second.state.keys() == first.state.keys()
+    for key, value in first.state.items():
+        second.state[key].copy_(value)
     for gradient in every[4:]:
         second.update(gradient.clone())
     assert torch.equal(theta, moved(name, start, RATES, every))

@@ -24,7 +24,7 @@ def resolve(device: str | torch.device = "auto") -> torch.device:
     return chosen
 
 
-def captured(step: Callable[[Tensor], None], *, warm_up: int = 3) -> Callable[[Tensor], None]:
+def cuda_graph(step: Callable[[Tensor], None], *, warm_up: int = 3) -> Callable[[Tensor], None]:
     """The step as one CUDA graph: the first calls run as they are, then one is recorded and replayed from then on.
 
     The step reads its argument and leaves every result in place; each call has an argument of the same shape.

@@ -118,6 +118,22 @@ class DataSet:
         truth = {key: value[index] if value.ndim > 1 else value for key, value in self.truth.items()}
         return self._derived(f"run {index}", x=self.x[index], y=self.y[index], runs=None, truth=truth)
 
+    def per_run(self, runs: int) -> tuple[Tensor, Tensor]:
+        """x and y of so many runs, (runs, n, *d) and (runs, n); what all runs share is expanded, not copied.
+
+        Raises ValueError where the set holds the data of another number of runs.
+
+        >>> from spectral_lens.datasets import synthetic
+        >>> x, y = synthetic.independent(5).run(0).per_run(3)
+        >>> x.shape, y.shape
+        (torch.Size([3, 5, 20]), torch.Size([3, 5]))
+        """
+        if self.runs not in (None, runs):
+            raise ValueError(f"{self.name} holds one set for each of {self.runs} runs, but there are {runs} runs.")
+        if self.runs is not None:
+            return self.x, self.y
+        return self.x.expand(runs, *self.x.shape), self.y.expand(runs, *self.y.shape)
+
     def take(self, n: int) -> "DataSet":
         """The first n samples (of each run)."""
         if not 1 <= n <= self.samples:
@@ -168,7 +184,7 @@ class DataSet:
             known = {key: value[..., chosen] for key, value in self.truth.items()}
             return flat._derived(what, x=flat.x[..., chosen], inputs=names, truth=known)
         runs = len(chosen)
-        x, y = (each if self.runs is not None else each.expand(runs, *each.shape) for each in (flat.x, flat.y))
+        x, y = flat.per_run(runs)
         names = tuple(f"input {k + 1}" for k in range(chosen.shape[1]))
         picked = x.gather(2, chosen.unsqueeze(1).expand(-1, x.shape[1], -1))
         return flat._derived(f"{what}, each run's own", x=picked, y=y, inputs=names, runs=runs, truth={})

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from spectral_lens.nn.layers import Dense, SpectralLinear
 
+__all__ = ["ACTIVATIONS", "mlp", "tensors"]
+
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "tanh": nn.Tanh,
     "relu": nn.ReLU,
@@ -36,6 +38,14 @@ def mlp(
     that paper's, with lam_in = 1.  bias: of every layer.  glorot: plain layers start as Keras' do, not as torch's.
     batch_norm, dropout: after the first layer, as the authors of chicchi place them.
     Raises ValueError for a wrong number of layers or activations and for unknown names.
+
+    >>> mlp([6, 5, 2], activation="tanh")
+    Sequential(
+      (flatten): Flatten(start_dim=1, end_dim=-1)
+      (layer1): SpectralLinear(6, 5, bias=True, init='chicchi')
+      (tanh1): Tanh()
+      (layer2): Linear(in_features=5, out_features=2, bias=True)
+    )
     """
     hidden = len(sizes) - 2
     if hidden < 0:
@@ -67,5 +77,9 @@ def mlp(
 
 
 def tensors(model: nn.Module) -> dict[str, Tensor]:
-    """All parameters and buffers by name, those that no state dict holds too."""
+    """All parameters and buffers by name, those that no state dict holds too.
+
+    >>> {name: tuple(tensor.shape) for name, tensor in tensors(mlp([3, 2])).items()}
+    {'layer1.lam_in': (3,), 'layer1.lam_out': (2,), 'layer1.psi': (2, 3), 'layer1.bias': (2,)}
+    """
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}

@@ -5,9 +5,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from spectral_lens.nn.layers import Dense, Spectral, SpectralConv2d, SpectralLinear, geometry_of
+from spectral_lens.nn.layers import DENSE_LAYERS, Dense, Spectral, SpectralConv2d, SpectralLinear, geometry_of
+
+__all__ = ["below", "fold", "product", "retract", "segments", "spectralize", "weight_of"]
+
+LayerState = tuple[nn.Module, Mapping[str, Tensor]]  # a layer, and the tensors by name that it is to work with
 
 
 def spectralize(model: nn.Module, *, init: str = "chicchi") -> nn.Module:
@@ -15,6 +20,13 @@ def spectralize(model: nn.Module, *, init: str = "chicchi") -> nn.Module:
 
     lam_in = 1, lam_out = 0 and psi = weight; what was frozen stays frozen.  `init` is what a later
     `reset_parameters` draws.  A layer that stands in several places stays one layer.
+
+    >>> model = nn.Sequential(nn.Linear(3, 2), nn.Tanh())
+    >>> spectral = spectralize(model)
+    >>> spectral[0]
+    SpectralLinear(3, 2, bias=True, init='chicchi')
+    >>> bool(torch.equal(spectral[0].psi, model[0].weight))
+    True
     """
 
     def spectral(layer: nn.Module) -> nn.Module | None:
@@ -35,7 +47,16 @@ def spectralize(model: nn.Module, *, init: str = "chicchi") -> nn.Module:
 
 
 def fold(model: nn.Module) -> nn.Module:
-    """A copy of the model with every spectral layer folded back into a plain one of the same outputs."""
+    """A copy of the model with every spectral layer folded back into a plain one of the same outputs.
+
+    w_ji = (lam_in_i - lam_out_j) psi_ji        [giambagli, II.A; chicchi, eq. 11]
+
+    >>> fold(nn.Sequential(SpectralLinear(3, 2), nn.Tanh()))
+    Sequential(
+      (0): Linear(in_features=3, out_features=2, bias=True)
+      (1): Tanh()
+    )
+    """
 
     @torch.no_grad()
     def plain(layer: nn.Module) -> nn.Module | None:
@@ -62,7 +83,7 @@ def _like(tensor: Tensor) -> dict:
     return {"device": tensor.device, "dtype": tensor.dtype}
 
 
-def children(module: nn.Module) -> list[tuple[str, nn.Module]]:
+def _children(module: nn.Module) -> list[tuple[str, nn.Module]]:
     """The module's children by name, a repeated one each time: `named_children` lists it once."""
     return [(name, child) for name, child in module._modules.items() if child is not None]
 
@@ -77,14 +98,11 @@ def _rewrite(model: nn.Module, replace: Callable[[nn.Module], nn.Module | None])
             new = replace(module)
             done[module] = module if new is None else new.train(module.training)
             if new is None:
-                for name, child in children(module):
+                for name, child in _children(module):
                     module.register_module(name, walk(child))
         return done[module]
 
     return walk(model)
-
-
-DENSE = {nn.Linear, Dense, SpectralLinear}
 
 
 @torch.no_grad()
@@ -95,6 +113,13 @@ def retract(model: nn.Module) -> nn.Module:
 
     The outputs stay the same.  Plain and spectral layers can be mixed; the new layer has the name of the last one, and
     may be trained where any of them might.  Identities go; a layer alone, and whatever stands in no Sequential, stays.
+
+    >>> retract(nn.Sequential(nn.Linear(4, 9), SpectralLinear(9, 5), nn.ReLU(), nn.Linear(5, 2)))
+    Sequential(
+      (1): Linear(in_features=4, out_features=5, bias=True)
+      (2): ReLU()
+      (3): Linear(in_features=5, out_features=2, bias=True)
+    )
     """
     model = copy.deepcopy(model)
     for chain in [module for module in model.modules() if type(module) is nn.Sequential]:
@@ -102,11 +127,11 @@ def retract(model: nn.Module) -> nn.Module:
         for segment in segments(chain):
             name, layer = segment[-1]
             if len(segment) > 1:
-                owns = [(each, dict(each.named_parameters())) for _, each in segment]
-                weight, bias = product(owns)
+                dense = [(each, dict(each.named_parameters())) for _, each in segment]
+                weight, bias = product(dense)
                 shape = weight.shape[1], weight.shape[0]
                 layer = nn.Linear(*shape, bias=bias is not None).to(weight).train(chain.training)
-                trained = any(parameter.requires_grad for _, own in owns for parameter in own.values())
+                trained = any(parameter.requires_grad for _, own in dense for parameter in own.values())
                 layer.weight.copy_(weight)
                 if bias is not None:
                     layer.bias.copy_(bias)
@@ -119,32 +144,44 @@ def retract(model: nn.Module) -> nn.Module:
 
 
 def segments(chain: nn.Sequential) -> list[list[tuple[str, nn.Module]]]:
-    """The layers in order, those that do something; dense ones with nothing between them stand together."""
+    """The layers in order, those that do something; dense ones with nothing between them stand together.
+
+    >>> chain = nn.Sequential(nn.Linear(4, 3), nn.Identity(), nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 2))
+    >>> [[name for name, _ in segment] for segment in segments(chain)]
+    [['0', '2'], ['3'], ['4']]
+    """
     found: list[list[tuple[str, nn.Module]]] = []
-    for name, layer in children(chain):
-        if type(layer) in DENSE and found and type(found[-1][-1][1]) in DENSE:
+    for name, layer in _children(chain):
+        if type(layer) in DENSE_LAYERS and found and type(found[-1][-1][1]) in DENSE_LAYERS:
             found[-1].append((name, layer))
         elif type(layer) is not nn.Identity:
             found.append([(name, layer)])
     return found
 
 
-def product(owns: Sequence[tuple[nn.Module, Mapping[str, Tensor]]]) -> tuple[Tensor, Tensor | None]:
-    """Weight and bias of the one layer that consecutive ones amount to.
+def product(layers: Sequence[LayerState]) -> tuple[Float[Tensor, "*r out in"], Float[Tensor, "*r out"] | None]:
+    """Weight and bias of the one layer that consecutive ones amount to, in the order in which they act.
 
     W = W_L ... W_1 and b = b_L + W_L b_(L-1) + ..., built from the output back, where the matrices have fewest rows.
+
+    >>> first, second = nn.Linear(4, 9), nn.Linear(9, 2)
+    >>> weight, bias = product([(layer, dict(layer.named_parameters())) for layer in (first, second)])
+    >>> bool(torch.allclose(weight, second.weight @ first.weight, atol=1e-6))
+    True
     """
-    last, state = owns[-1]
+    last, state = layers[-1]
     weight, bias = weight_of(last, state), state.get("bias")
-    for layer, own in reversed(owns[:-1]):
+    for layer, own in reversed(layers[:-1]):
         if (shift := own.get("bias")) is not None:
             shift = (weight @ shift.unsqueeze(-1)).squeeze(-1)
             bias = shift if bias is None else bias + shift
-        weight = times(weight, layer, own)
+        weight = _times(weight, layer, own)
     return weight, bias
 
 
-def times(left: Tensor, layer: nn.Module, state: Mapping[str, Tensor]) -> Tensor:
+def _times(
+    left: Float[Tensor, "*r rows out"], layer: nn.Module, state: Mapping[str, Tensor]
+) -> Float[Tensor, "*r rows in"]:
     """left @ the layer's weight.  A spectral layer's weight, as large as psi, is not formed:
 
     left W = (left psi) diag(lam_in) - (left diag(lam_out)) psi
@@ -157,10 +194,21 @@ def times(left: Tensor, layer: nn.Module, state: Mapping[str, Tensor]) -> Tensor
 
 
 def below(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The tensors of the module of that name, by the names that they have in it.
+
+    >>> list(below({"layer1.psi": torch.zeros(2), "layer10.psi": torch.zeros(3)}, "layer1"))
+    ['psi']
+    """
     return {key[len(name) + 1 :]: value for key, value in state.items() if key.startswith(f"{name}.")}
 
 
-def weight_of(layer: nn.Module, state: Mapping[str, Tensor]) -> Tensor:
+def weight_of(layer: nn.Module, state: Mapping[str, Tensor]) -> Float[Tensor, "*r out in"]:
+    """The weight in direct space of a dense layer with these tensors, of one network or of many runs.
+
+    >>> layer = SpectralLinear(3, 2)
+    >>> bool(torch.equal(weight_of(layer, dict(layer.named_parameters())), layer.weight))
+    True
+    """
     if isinstance(layer, SpectralLinear):
         return (state["lam_in"].unsqueeze(-2) - state["lam_out"].unsqueeze(-1)) * state["psi"]
     return state["weight"]

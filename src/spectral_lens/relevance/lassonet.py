@@ -75,7 +75,7 @@ def lassonet(
     state = {"skip": linear, **state}
     velocity = {name: torch.zeros_like(value) for name, value in state.items()}
     generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
-    x, y = (part if data.runs is not None else part.expand(len(seeds), *part.shape) for part in (data.x, data.y))
+    x, y = data.per_run(len(seeds))
     left = torch.zeros(len(seeds), data.dim, dtype=dtype, device=device)
     alive = torch.ones_like(left, dtype=torch.bool)
     for k in range(longest * epochs):

@@ -36,15 +36,12 @@ def by_count(
         raise ValueError(f"counts must lie between 0 and the {d} inputs.")
     if order.shape[:-1] not in ((), (trained.runs,)) or (order.sort(-1).values != torch.arange(d).to(order)).any():
         raise ValueError(f"order {tuple(order.shape)} must name each of the {d} inputs once, for all or for each run.")
-    if data.runs not in (None, trained.runs):
-        raise ValueError(f"{data.name} holds one set for each of {data.runs} runs, but {trained.runs} were trained.")
     reference = next(iter(trained.state.values()))
     sample, data = data.x.shape[1 if data.runs is None else 2 :], data.flat().to(reference.device, reference.dtype)
     if data.samples > chunk:
         raise ValueError(f"chunk={chunk} must hold at least the {data.samples} samples of {data.name}.")
     place = order.to(reference.device).expand(trained.runs, d).argsort(-1)  # of each input in the ranking
-    x = data.x if data.runs is not None else data.x.unsqueeze(0)
-    y = data.y if data.runs is not None else data.y.unsqueeze(0)
+    x, y = data.per_run(trained.runs)
     found = []
     for part in torch.as_tensor(list(counts), device=reference.device).split(max(1, chunk // data.samples)):
         kept = place.unsqueeze(1) < part.view(1, -1, 1)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from spectral_lens.datasets import DataSet
 from spectral_lens.training import _batched
-from spectral_lens.training.losses import hits
+from spectral_lens.training.losses import num_correct
 from spectral_lens.training.results import Trained
 
 Network = Callable[[Tensor], Tensor]  # (*n, *d) to (*n, k): a module, or many runs side by side
@@ -93,17 +93,17 @@ def robustness(
         raise ValueError(f"{data.name} has no classes that could be mistaken: an attack is on a classifier.")
     reference = next(iter(trained.state.values()))
     data = data.to(reference.device, reference.dtype)
-    x, y = (each if data.runs else each.expand(trained.runs, *each.shape) for each in (data.x, data.y))
+    x, y = data.per_run(trained.runs)
 
     def network(z: Tensor) -> Tensor:
         return _batched.forward(trained.model, trained.state, z)
 
-    right = torch.zeros(trained.runs, dtype=reference.dtype, device=reference.device)
-    for some, its in zip(x.split(chunk, 1), y.split(chunk, 1), strict=True):
-        moved = attack(network, some, its)
+    correct = torch.zeros(trained.runs, dtype=reference.dtype, device=reference.device)
+    for batch, target in zip(x.split(chunk, 1), y.split(chunk, 1), strict=True):
+        moved = attack(network, batch, target)
         with torch.no_grad():
-            right += hits(network(moved), its)
-    return right / data.samples
+            correct += num_correct(network(moved), target)
+    return correct / data.samples
 
 
 def _slope(network: Network, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,8 @@
 `optimizers`, `losses`, `penalties`, `subsets` (which parameters a training may move), `checkpoints`, `results`.
 """
 
-from spectral_lens.training._loop import Penalty, Step, fit, initial
+from spectral_lens.training._loop import fit, initial
+from spectral_lens.training.penalties import Penalty, Step
 from spectral_lens.training.results import Trained, accuracy, error, predict, recalibrated
 
 __all__ = ["Penalty", "Step", "Trained", "accuracy", "error", "fit", "initial", "predict", "recalibrated"]

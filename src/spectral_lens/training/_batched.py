@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from spectral_lens.nn.gates import Gates
-from spectral_lens.nn.layers import SpectralLinear
-from spectral_lens.nn.rewriting import DENSE, below, product, segments, weight_of
-from spectral_lens.training._fused import ACTIVATIONS as dense_activations
-from spectral_lens.training._fused import Activation, Workspace, dense
+from spectral_lens.nn.layers import DENSE_LAYERS, SpectralLinear
+from spectral_lens.nn.rewriting import LayerState, below, product, segments, weight_of
+from spectral_lens.training._fused import ACTIVATIONS, Activation, Buffers, dense
+
+__all__ = ["Draw", "forward"]
 
 # exact types everywhere: a subclass may do something else
 _ELEMENTWISE = {nn.ReLU, nn.Tanh, nn.Identity, nn.Sigmoid, nn.GELU, nn.SiLU, nn.LeakyReLU, nn.ELU, nn.Softplus}
@@ -26,26 +27,32 @@ def forward(
     x: Float[Tensor, "r n *d"],
     *,
     draw: Draw | None = None,
-    workspace: Workspace | None = None,
+    buffers: Buffers | None = None,
 ) -> Float[Tensor, "r n *k"]:
     """The outputs of all runs: run r's weights, `state[name][r]`, applied to its own inputs `x[r]`.
 
     Dense layers in a Sequential are batched matrix products, consecutive ones multiplied into one where that is less
     work (`retract` explains); everything else goes through `vmap`.  `draw(shape)` gives uniform numbers, one stream
-    per run, to the dropout and gates (see `gates`) of a model in training mode.  With a `workspace` (see `_fused`) the
+    per run, to the dropout and gates (see `gates`) of a model in training mode.  With `buffers` (see `_fused`) the
     next call overwrites what this one computed: for training steps.
     Raises ValueError for dropout that cannot be drawn run by run: without `draw`, or outside a Sequential.
+
+    >>> from spectral_lens.nn.mlp import mlp
+    >>> from spectral_lens.training._parameters import stack
+    >>> model = mlp([4, 3, 2])
+    >>> forward(model, stack(model, [7, 8]), torch.zeros(2, 5, 4)).shape
+    torch.Size([2, 5, 2])
     """
-    return _apply(model, state, x, draw, workspace)
+    return _apply(model, state, x, draw, buffers)
 
 
 def _apply(
-    layer: nn.Module, state: Mapping[str, Tensor], x: Tensor, draw: Draw | None, workspace: Workspace | None
+    layer: nn.Module, state: Mapping[str, Tensor], x: Tensor, draw: Draw | None, buffers: Buffers | None
 ) -> Tensor:
     if type(layer) is nn.Sequential:
-        return _chain(layer, state, x, draw, workspace)
-    if type(layer) in DENSE and x.ndim == 3:
-        return _dense([(layer, state)], x, None, workspace)
+        return _chain(layer, state, x, draw, buffers)
+    if type(layer) in DENSE_LAYERS and x.ndim == 3:
+        return _dense([(layer, state)], x, None, buffers)
     if type(layer) is nn.Flatten and (layer.start_dim, layer.end_dim) == (1, -1):
         return x.flatten(2)
     if type(layer) in _ELEMENTWISE:
@@ -53,7 +60,7 @@ def _apply(
     if type(layer) is nn.Dropout:
         return _dropout(layer, x, draw)
     if isinstance(layer, Gates):
-        return x * layer.gate(state["place"].unsqueeze(1), _drawn(x.shape, draw) if layer.training else None)
+        return x * layer.gate(state["place"].unsqueeze(1), _uniform(x.shape, draw) if layer.training else None)
     if layer.training and any(isinstance(inner, nn.modules.dropout._DropoutNd) for inner in layer.modules()):
         raise ValueError(
             f"{type(layer).__name__} draws its dropout for all runs at once: put nn.Dropout in Sequential."
@@ -62,60 +69,52 @@ def _apply(
 
 
 def _chain(
-    chain: nn.Sequential, state: Mapping[str, Tensor], x: Tensor, draw: Draw | None, workspace: Workspace | None
+    chain: nn.Sequential, state: Mapping[str, Tensor], x: Tensor, draw: Draw | None, buffers: Buffers | None
 ) -> Tensor:
     """The layers one after the other; dense layers take along those next to them and the activation behind."""
-    parts = segments(chain)
-    taken = False
-    for k, segment in enumerate(parts, start=1):
-        after = parts[k][0][1] if k < len(parts) else None
-        owns = [(layer, below(state, name)) for name, layer in segment]
-        if taken:
-            taken = False
-        elif type(owns[0][0]) in DENSE and x.ndim == 3:
-            activation = None if after is None else dense_activations.get(type(after))
-            taken = activation is not None
-            x = _dense(owns, x, activation, workspace)
+    parts = [[(layer, below(state, name)) for name, layer in segment] for segment in segments(chain)]
+    fused = False  # whether the dense layers in front took this activation along
+    for k, layers in enumerate(parts, start=1):
+        if fused:
+            fused = False
+        elif type(layers[0][0]) in DENSE_LAYERS and x.ndim == 3:
+            activation = ACTIVATIONS.get(type(parts[k][0][0])) if k < len(parts) else None
+            fused = activation is not None
+            x = _dense(layers, x, activation, buffers)
         else:
-            for layer, own in owns:
-                x = _apply(layer, own, x, draw, workspace)
+            for layer, own in layers:
+                x = _apply(layer, own, x, draw, buffers)
     return x
 
 
-def _dense(
-    owns: Sequence[tuple[nn.Module, Mapping[str, Tensor]]],
-    x: Tensor,
-    activation: Activation | None,
-    workspace: Workspace | None,
-) -> Tensor:
+def _dense(layers: Sequence[LayerState], x: Tensor, activation: Activation | None, buffers: Buffers | None) -> Tensor:
     """Consecutive dense layers: multiplied into one first where that takes fewer products than their outputs do."""
-    if len(owns) > 1 and _one_is_cheaper([layer for layer, _ in owns], x.shape[1]):
-        weight, bias = product(owns)
-        return dense(x, weight, bias, activation=activation, workspace=workspace, key=id(owns[-1][0]))
-    for k, (layer, own) in enumerate(owns, start=1):
-        behind = activation if k == len(owns) else None
-        if isinstance(layer, SpectralLinear) and x.shape[1] <= _FEW:
-            x = _without_weight(own, x, behind, workspace, id(layer))
-        else:
-            x = dense(x, weight_of(layer, own), own.get("bias"), activation=behind, workspace=workspace, key=id(layer))
-    return x
+    *inner, (last, state) = layers
+    if inner and _one_is_cheaper([layer for layer, _ in layers], x.shape[1]):
+        weight, bias = product(layers)
+        return dense(x, weight, bias, activation=activation, buffers=buffers, key=id(last))
+    for layer, own in inner:
+        x = _linear(layer, own, x, None, buffers)
+    return _linear(last, state, x, activation, buffers)
 
 
-def _without_weight(
-    own: Mapping[str, Tensor], x: Tensor, activation: Activation | None, workspace: Workspace | None, key: object
+def _linear(
+    layer: nn.Module, state: Mapping[str, Tensor], x: Tensor, activation: Activation | None, buffers: Buffers | None
 ) -> Tensor:
-    """The layer's outputs for few samples, cheaper than its weight, which is as large as psi:
+    """One dense layer.  A spectral layer's weight, as large as psi, is not formed where the samples are few:
 
     W x = psi (lam_in x) - lam_out (psi x)
     """
-    scaled = x * own["lam_in"].unsqueeze(-2)
-    if workspace is not None and _stays_zero(own["lam_out"]):
-        out = dense(scaled, own["psi"], None, workspace=workspace, key=key)
+    bias, key = state.get("bias"), id(layer)
+    if not isinstance(layer, SpectralLinear) or x.shape[1] > _FEW:
+        return dense(x, weight_of(layer, state), bias, activation=activation, buffers=buffers, key=key)
+    lam_in, lam_out, psi = state["lam_in"].unsqueeze(-2), state["lam_out"].unsqueeze(-2), state["psi"]
+    if buffers is not None and _stays_zero(lam_out):  # no second product: a third of such a step's time
+        out = dense(x * lam_in, psi, None, buffers=buffers, key=key)
     else:
-        both = torch.cat([scaled, x], 1)
-        departing, arriving = dense(both, own["psi"], None, workspace=workspace, key=key).chunk(2, 1)
-        out = torch.addcmul(departing, arriving, own["lam_out"].unsqueeze(-2), value=-1)
-    if (bias := own.get("bias")) is not None:
+        departing, arriving = dense(torch.cat([x * lam_in, x], 1), psi, None, buffers=buffers, key=key).chunk(2, 1)
+        out = torch.addcmul(departing, arriving, lam_out, value=-1)
+    if bias is not None:
         out = out + bias.unsqueeze(1)
     return out if activation is None else activation.apply(out)
 
@@ -129,18 +128,18 @@ def _one_is_cheaper(layers: Sequence[nn.Module], samples: int) -> bool:
     """Whether building the product of the weights and applying it takes fewer multiplications than layer by layer."""
     sizes = [(int(layer.in_features), int(layer.out_features)) for layer in layers]  # type: ignore[arg-type]
     inputs, outputs = sizes[0][0], sizes[-1][1]
-    twice = (2 if isinstance(layer, SpectralLinear) else 1 for layer in layers[:-1])  # see times
-    building = outputs * sum(n * i * o for n, (i, o) in zip(twice, sizes[:-1], strict=True))
+    products = (2 if isinstance(layer, SpectralLinear) else 1 for layer in layers[:-1])  # see rewriting.product
+    building = outputs * sum(n * i * o for n, (i, o) in zip(products, sizes[:-1], strict=True))
     return building + samples * inputs * outputs < samples * sum(i * o for i, o in sizes)
 
 
 def _dropout(layer: nn.Dropout, x: Tensor, draw: Draw | None) -> Tensor:
     if not layer.training or layer.p == 0:
         return x
-    return x * (_drawn(x.shape, draw) >= layer.p) / (1 - layer.p)
+    return x * (_uniform(x.shape, draw) >= layer.p) / (1 - layer.p)
 
 
-def _drawn(shape: torch.Size, draw: Draw | None) -> Tensor:
+def _uniform(shape: torch.Size, draw: Draw | None) -> Tensor:
     if draw is None:
         raise ValueError("dropout and gates in training mode need `draw`, one stream of random numbers per run.")
     return draw(shape)

@@ -1,6 +1,6 @@
 """One dense layer of many runs, with its activation, as one step of automatic differentiation.
 
-What a training step writes again and again goes into a workspace.  Fresh megabytes at each layer cost more than the
+What a training step writes again and again goes into buffers.  Fresh megabytes at each layer cost more than the
 arithmetic: the allocator hands them back to the system, and every page has to be mapped anew.
 """
 
@@ -11,11 +11,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-Workspace = dict[tuple[object, ...], Tensor]
+__all__ = ["ACTIVATIONS", "Activation", "Buffers", "dense"]
+
+Buffers = dict[tuple[object, ...], Tensor]
 
 
 class Activation(NamedTuple):
-    """`apply` works in place; `slope(grad, out, into)` writes grad times the derivative, which the output tells."""
+    """A function of each number.
+
+    `apply` works in place; `slope(grad, out, into)` writes grad times the derivative, which the output tells.
+    """
 
     apply: Callable[[Tensor], Tensor]
     slope: Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -37,21 +42,27 @@ def dense(
     bias: Float[Tensor, "r out"] | None,
     *,
     activation: Activation | None = None,
-    workspace: Workspace | None = None,
+    buffers: Buffers | None = None,
     key: object = None,
 ) -> Float[Tensor, "r n out"]:
     """activation(x W^T + b) for each run.
 
-    workspace: memory that later calls with the same `key` and shapes write again: what an earlier call returned, and
-    its gradient, are then gone.  Without it every call has memory of its own, and gradients have gradients.
+    buffers: memory that later calls with the same `key` and shapes write again: what an earlier call returned, and
+    its gradient, are then gone.  Without them every call has memory of its own, and gradients have gradients.
+
+    >>> x, weight, bias = torch.ones(2, 3, 4), -torch.ones(2, 5, 4), torch.ones(2, 5)
+    >>> dense(x, weight, bias, activation=ACTIVATIONS[nn.ReLU], buffers={}).shape
+    torch.Size([2, 3, 5])
     """
-    if workspace is not None:
-        return _Dense.apply(x, weight, bias, activation, workspace, key)
+    if buffers is not None:
+        return _Dense.apply(x, weight, bias, activation, buffers, key)
     out = x @ weight.mT if bias is None else torch.baddbmm(bias.unsqueeze(1), x, weight.mT)
     return out if activation is None else activation.apply(out)
 
 
 class _Dense(torch.autograd.Function):
+    """The same with its forward and backward products written into buffers."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -59,35 +70,35 @@ class _Dense(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         activation: Activation | None,
-        workspace: Workspace,
+        buffers: Buffers,
         key: object,
     ) -> Tensor:
-        out = torch.bmm(x, weight.mT, out=_memory(workspace, key, "out", x, (*x.shape[:2], weight.shape[1])))
+        out = torch.bmm(x, weight.mT, out=_buffer(buffers, key, "out", x, (*x.shape[:2], weight.shape[1])))
         if bias is not None:
             out.add_(bias.unsqueeze(1))
         if activation is not None:
             activation.apply(out)
         ctx.save_for_backward(x, weight, None if activation is None else out)
-        ctx.activation, ctx.workspace, ctx.key = activation, workspace, key
+        ctx.activation, ctx.buffers, ctx.key = activation, buffers, key
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, out = ctx.saved_tensors
         if ctx.activation is not None:
-            into = _memory(ctx.workspace, ctx.key, "slope", x, out.shape)
+            into = _buffer(ctx.buffers, ctx.key, "slope", x, out.shape)
             grad = ctx.activation.slope(grad, out, into)
         grad_x = grad_weight = None
         into_x, into_weight, into_bias = ctx.needs_input_grad[:3]
         if into_x:
-            grad_x = torch.bmm(grad, weight, out=_memory(ctx.workspace, ctx.key, "x", x, x.shape))
+            grad_x = torch.bmm(grad, weight, out=_buffer(ctx.buffers, ctx.key, "x", x, x.shape))
         if into_weight:
-            grad_weight = torch.bmm(grad.mT, x, out=_memory(ctx.workspace, ctx.key, "weight", x, weight.shape))
+            grad_weight = torch.bmm(grad.mT, x, out=_buffer(ctx.buffers, ctx.key, "weight", x, weight.shape))
         return grad_x, grad_weight, grad.sum(1) if into_bias else None, None, None, None
 
 
-def _memory(workspace: Workspace, key: object, what: str, like: Tensor, shape: tuple[int, ...]) -> Tensor:
+def _buffer(buffers: Buffers, key: object, what: str, like: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The tensor of that name and shape, made at the first call; a fresh alias, which has no history."""
-    if (key, what, shape) not in workspace:
-        workspace[key, what, shape] = like.new_empty(shape)
-    return workspace[key, what, shape].detach()
+    if (key, what, shape) not in buffers:
+        buffers[key, what, shape] = like.new_empty(shape)
+    return buffers[key, what, shape].detach()

@@ -3,22 +3,29 @@
 import itertools
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from spectral_lens.nn.mlp import tensors
-from spectral_lens.training import _parameters
+
+__all__ = ["PerRun", "StackedParameters", "stack", "streams"]
 
 PerRun = float | Sequence[float]
 
 _TOGETHER = 2**20  # parameters: with gradient, signs and what an optimiser remembers they stay in a CPU's cache
 
 
-class Stack:
+class StackedParameters:
     """The runs' tensors on the device: what is trained in one matrix `theta`, the rest by name in `fixed`.
 
     `blocks`: the rows of theta that are best updated together, one block after the other.
+
+    >>> model, cpu = nn.Linear(3, 2), torch.device("cpu")
+    >>> parameters = StackedParameters(model, [5, 6, 7], reinitialize=True, init_state=None, device=cpu)
+    >>> parameters.theta.shape, parameters.state()["weight"].shape
+    (torch.Size([3, 8]), torch.Size([3, 2, 3]))
     """
 
     def __init__(
@@ -30,8 +37,8 @@ class Stack:
         init_state: Mapping[str, Tensor] | None,
         device: torch.device,
     ) -> None:
-        drawn = _parameters.stack(model, seeds, reinitialize=reinitialize)
-        state = {name: value.to(device) for name, value in (drawn | _fitting(init_state or {}, drawn)).items()}
+        drawn = stack(model, seeds, reinitialize=reinitialize)
+        state = {name: value.to(device) for name, value in (drawn | _given(init_state or {}, drawn)).items()}
         self.order = list(state)
         self.names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
         self.shapes = [state[name].shape[1:] for name in self.names]
@@ -60,7 +67,7 @@ class Stack:
             torch.mul(part[block].reshape(into.shape), factor, out=into)
         return rows
 
-    def per_run(self, value: PerRun, what: str) -> Float[Tensor, "r 1"]:
+    def column(self, value: PerRun, what: str) -> Float[Tensor, "r 1"]:
         """One number for all runs, or one for each, as a column."""
         column = torch.as_tensor(value, dtype=self.theta.dtype, device=self.theta.device)
         if column.ndim > 1 or column.numel() not in (1, self.runs):
@@ -72,40 +79,40 @@ class Stack:
         self._known(by_name or {}, what)
         ends = itertools.accumulate(self.sizes)
         places = {name: slice(end - size, end) for name, size, end in zip(self.names, self.sizes, ends, strict=True)}
-        return [(places[name], self.per_run(value, f"{what}[{name!r}]")) for name, value in (by_name or {}).items()]
+        return [(places[name], self.column(value, f"{what}[{name!r}]")) for name, value in (by_name or {}).items()]
 
-    def held(self, by_name: Mapping[str, Tensor] | None) -> Bool[Tensor, "r p"] | None:
+    def frozen(self, masks: Mapping[str, Tensor] | None) -> Bool[Tensor, "r p"] | None:
         """True where a mask holds a parameter at its initial value; None where there are no masks."""
-        if not by_name:
+        if not masks:
             return None
-        self._known(by_name, "masks")
-        held = torch.zeros_like(self.theta, dtype=torch.bool)
-        for name, part, shape in zip(self.names, held.split(self.sizes, 1), self.shapes, strict=True):
-            if name in by_name:
-                given = by_name[name]
+        self._known(masks, "masks")
+        frozen = torch.zeros_like(self.theta, dtype=torch.bool)
+        for name, part, shape in zip(self.names, frozen.split(self.sizes, 1), self.shapes, strict=True):
+            if name in masks:
+                given = masks[name]
                 if given.dtype != torch.bool or given.shape not in (shape, (self.runs, *shape)):
                     raise ValueError(
                         f"masks[{name!r}] is {given.dtype} {tuple(given.shape)}: it must be torch.bool of shape "
                         f"{tuple(shape)}, or {(self.runs, *shape)} for a mask of each run's own."
                     )
                 part.copy_(~given.to(part.device).expand(self.runs, *shape).reshape(self.runs, -1))
-        return held
+        return frozen
 
     def _known(self, by_name: Mapping[str, object], what: str) -> None:
         if unknown := [name for name in by_name if name not in self.names]:
             raise ValueError(f"{what} names {unknown}, but what is trained is {self.names}.")
 
 
-def _fitting(start: Mapping[str, Tensor], drawn: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _given(init_state: Mapping[str, Tensor], drawn: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Copies of the given tensors, in the type of those whose place they take."""
-    for name, given in start.items():
+    for name, given in init_state.items():
         if name not in drawn:
             raise ValueError(f"init_state names {name!r}, but the model has {list(drawn)}.")
         if given.shape != drawn[name].shape:
             raise ValueError(
                 f"init_state[{name!r}] is {tuple(given.shape)}: it must be {tuple(drawn[name].shape)}, a row per run."
             )
-    return {name: given.detach().to(drawn[name], copy=True) for name, given in start.items()}
+    return {name: given.detach().to(drawn[name], copy=True) for name, given in init_state.items()}
 
 
 def stack(model: nn.Module, seeds: Sequence[int], *, reinitialize: bool = True) -> dict[str, Tensor]:
@@ -115,6 +122,9 @@ def stack(model: nn.Module, seeds: Sequence[int], *, reinitialize: bool = True) 
     torch's layers define it), otherwise from the model's present ones.  The model, on the CPU, is left with the last
     copy's values, torch's global random state as it was.
     Raises ValueError for a model in which one layer or one parameter stands in two places.
+
+    >>> {name: tuple(tensor.shape) for name, tensor in stack(nn.Linear(3, 2), [7, 8]).items()}
+    {'weight': (2, 2, 3), 'bias': (2, 2)}
     """
     places: dict[int, str] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
@@ -133,3 +143,13 @@ def stack(model: nn.Module, seeds: Sequence[int], *, reinitialize: bool = True) 
                         reset()
             copies.append({name: value.detach().clone() for name, value in tensors(model).items()})
     return {name: torch.stack([each[name] for each in copies]) for name in copies[0]}
+
+
+def streams(seed: int) -> tuple[int, int]:
+    """Two independent seeds from one: initial values; order of samples and dropout.
+
+    >>> streams(3) == streams(3), streams(3)[0] == streams(3)[1], streams(3)[0] == streams(4)[0]
+    (True, False, False)
+    """
+    first, second = np.random.SeedSequence(seed).generate_state(2, np.uint64) >> np.uint64(1)
+    return int(first), int(second)

@@ -11,9 +11,18 @@ from torch import Tensor
 from spectral_lens._runtime import files
 from spectral_lens.datasets import fingerprint
 
+__all__ = ["load", "progress", "restore", "save"]
+
 
 def save(path: Path, settings: Mapping[str, object], tensors: Mapping[str, Tensor]) -> None:
-    """Write the tensors and what they belong to; aside first, then renamed, so that a file is whole or not there."""
+    """Write the tensors and what they belong to; aside first, then renamed, so that a file is whole or not there.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "run.npz"
+    >>> save(path, {"lr": 0.1}, {"theta": torch.ones(2)})
+    >>> load(path, {"lr": 0.1})["theta"].tolist()
+    [1.0, 1.0]
+    """
     arrays = {f"tensor:{name}": value.cpu().numpy() for name, value in tensors.items()}
     with files.replacing(path) as aside, open(aside, "wb") as file:
         np.savez(file, settings=np.array(json.dumps(_plain(settings))), **arrays)  # type: ignore[arg-type]
@@ -23,6 +32,13 @@ def load(path: Path, settings: Mapping[str, object]) -> dict[str, Tensor]:
     """The tensors of a file that `save` wrote for the same settings.
 
     Raises ValueError, naming what differs, for a file of another experiment, and for one that cannot be read.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "run.npz"
+    >>> save(path, {"lr": 0.1}, {"theta": torch.ones(2)})
+    >>> load(path, {"lr": 0.2})  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: ...run.npz belongs to another experiment (lr: 0.1 then, 0.2 now): remove it or name another checkpoint.
     """
     try:
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
@@ -53,7 +69,12 @@ def _plain(value: object) -> object:
 
 
 def progress(generators: list[torch.Generator], history: dict[str, list[Tensor]]) -> dict[str, Tensor]:
-    """What changes from epoch to epoch besides the tensors that training updates in place."""
+    """What changes from epoch to epoch besides the tensors that training updates in place.
+
+    >>> found = progress([torch.Generator()], {"loss": [torch.ones(1), torch.zeros(1)]})
+    >>> list(found), found["history:loss"].shape
+    (['generators', 'history:loss'], torch.Size([2, 1]))
+    """
     streams = {"generators": torch.stack([generator.get_state() for generator in generators])}
     return streams | {f"history:{name}": torch.stack(values) for name, values in history.items()}
 
@@ -64,7 +85,13 @@ def restore(
     generators: list[torch.Generator],
     history: dict[str, list[Tensor]],
 ) -> int:
-    """Put a checkpoint's numbers where they were; the number of epochs already done."""
+    """Put a checkpoint's numbers where they were; the number of epochs already done.
+
+    >>> theta, generators, history = torch.zeros(2), [torch.Generator()], {}
+    >>> saved = {"theta": torch.ones(2)} | progress(generators, {"loss": [torch.ones(1)]})
+    >>> restore(saved, {"theta": theta}, generators, history), theta.tolist()
+    (1, [1.0, 1.0])
+    """
     for name, tensor in tensors.items():
         tensor.copy_(saved[name])
     for generator, state in zip(generators, saved["generators"], strict=True):

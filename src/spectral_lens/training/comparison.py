@@ -12,7 +12,7 @@ from torch import Tensor
 from spectral_lens.datasets import DataSet
 from spectral_lens.training._loop import fit, initial
 from spectral_lens.training.results import Trained, accuracy
-from spectral_lens.training.subsets import SETS, SUBSET, compare, count, network, subset
+from spectral_lens.training.subsets import SETS, SUBSET, compare, count, random_mask, trainable_network
 
 __all__ = ["PairedTest", "Sweep", "confined", "moved", "paired_test", "sweep", "weight_distance"]
 
@@ -99,13 +99,13 @@ def confined(
     >>> {name: int(each.sum()) for name, each in moved(trained).items()}
     {'layer1.weight': 9, 'layer2.weight': 0, 'layer3.weight': 0}
     """
-    model = network(sizes, SUBSET)
+    model = trainable_network(sizes, SUBSET)
     named = {name: layer for name, layer in model.named_children() if any(True for _ in layer.parameters())}
     if unknown := set(layers) - named.keys():
         raise ValueError(f"no layers with weights: {', '.join(sorted(unknown))}; there are {', '.join(named)}.")
     for name, layer in named.items():
         layer.requires_grad_(name in layers)
-    masks = subset(model, count(sizes, SUBSET), seeds)
+    masks = random_mask(model, count(sizes, SUBSET), seeds)
     return fit(model, data, seeds=seeds, masks=masks, **options)
 
 
@@ -114,10 +114,10 @@ def moved(trained: Trained, *, start: Mapping[str, Tensor] | None = None) -> dic
 
     start: the tensors that the training was given as `init_state`, by name; the others start at what each seed draws.
 
-    >>> from spectral_lens.training.subsets import network
+    >>> from spectral_lens.training.subsets import trainable_network
     >>> from spectral_lens.datasets import synthetic
     >>> data = synthetic.independent(40, inputs=5, relevant=2)
-    >>> trained = fit(network([5, 2], "eigenvalues"), data, seeds=[0], epochs=1, batch_size=10)
+    >>> trained = fit(trainable_network([5, 2], "eigenvalues"), data, seeds=[0], epochs=1, batch_size=10)
     >>> {name: bool(each.any()) for name, each in moved(trained).items()}
     {'layer1.lam_in': True, 'layer1.lam_out': True, 'layer1.psi': False}
     """

@@ -8,9 +8,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spectral_lens.datasets import DataSet
-from spectral_lens.nn import mlp
+from spectral_lens.nn.mlp import tensors
 from spectral_lens.training import _batched
-from spectral_lens.training.losses import LOSSES, hits
+from spectral_lens.training.losses import LOSSES, num_correct
+
+__all__ = ["Trained", "accuracy", "error", "predict", "recalibrated"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,14 @@ class Trained:
     "validation_accuracy", (epochs, r) each (accuracy is nan for a regression); failed: by run, the first step, counted
     from 0, whose loss with its penalty was infinite or NaN, or `steps` where only a trained parameter is, at the end;
     steps: of each run; seconds: wall time.
+
+    >>> from spectral_lens.datasets import synthetic
+    >>> from spectral_lens.nn.mlp import mlp
+    >>> from spectral_lens.training import fit
+    >>> data = synthetic.independent(200, seeds=range(3))
+    >>> trained = fit(mlp([20, 8, 2]), data, seeds=range(3), epochs=2)
+    >>> trained.runs, trained.steps, trained.history["accuracy"].shape
+    (3, 2, torch.Size([2, 3]))
     """
 
     model: nn.Module
@@ -34,13 +44,14 @@ class Trained:
 
     @property
     def runs(self) -> int:
+        """r, how many there are."""
         return len(self.seeds)
 
     def run(self, r: int) -> nn.Module:
         """The network of run r, an ordinary module of its own."""
         model = copy.deepcopy(self.model)
         with torch.no_grad():
-            for name, tensor in mlp.tensors(model).items():
+            for name, tensor in tensors(model).items():
                 tensor.copy_(self.state[name][r])
         return model
 
@@ -49,7 +60,16 @@ class Trained:
 def predict(
     trained: Trained, x: Float[Tensor, "*shape"], *, per_run: bool = False, chunk: int = 4096
 ) -> Float[Tensor, "r n *k"]:
-    """The outputs of every run for the inputs x, (n, *d), or (r, n, *d) with `per_run`; `chunk` samples at a time."""
+    """The outputs of every run for the inputs x, (n, *d), or (r, n, *d) with `per_run`; `chunk` samples at a time.
+
+    >>> from spectral_lens.datasets import synthetic
+    >>> from spectral_lens.nn.mlp import mlp
+    >>> from spectral_lens.training import fit
+    >>> data = synthetic.independent(200, seeds=range(3))
+    >>> trained = fit(mlp([20, 8, 2]), data, seeds=range(3), epochs=2)
+    >>> predict(trained, torch.zeros(5, 20)).shape
+    torch.Size([3, 5, 2])
+    """
     reference = next(iter(trained.state.values()))
     rows = x if per_run else x.unsqueeze(0).expand(trained.runs, *x.shape)
     parts = (part.to(reference) for part in rows.split(chunk, 1))
@@ -57,17 +77,40 @@ def predict(
 
 
 def accuracy(trained: Trained, data: DataSet) -> Float[Tensor, " r"]:
-    """The share of samples that each run classifies correctly."""
-    out = predict(trained, data.x, per_run=data.runs is not None)
-    return hits(out, _targets(data, trained.runs).to(out.device)) / data.samples
+    """The share of samples that each run classifies correctly.
+
+    >>> from spectral_lens.datasets import synthetic
+    >>> from spectral_lens.nn.mlp import mlp
+    >>> from spectral_lens.training import fit
+    >>> data = synthetic.independent(200, seeds=range(3))
+    >>> trained = fit(mlp([20, 8, 2]), data, seeds=range(3), epochs=2)
+    >>> accuracy(trained, data).shape
+    torch.Size([3])
+    """
+    x, y = data.per_run(trained.runs)
+    out = predict(trained, x, per_run=True)
+    return num_correct(out, y.to(out.device)) / data.samples
 
 
 def error(trained: Trained, data: DataSet) -> Float[Tensor, " r"]:
-    """The mean absolute error of each run, in the unit of the quantity that y measures."""
+    """The mean absolute error of each run, in the unit of the quantity that y measures.
+
+    Raises ValueError for data with classes.
+
+    >>> from dataclasses import replace
+    >>> from spectral_lens.datasets import synthetic
+    >>> from spectral_lens.nn.mlp import mlp
+    >>> from spectral_lens.training import fit
+    >>> data = synthetic.independent(200, seeds=range(3))
+    >>> mean = replace(data, y=data.x.mean(2), labels=(), quantity="mean of the inputs")
+    >>> error(fit(mlp([20, 8, 1]), mean, seeds=range(3), epochs=2, loss="mae"), mean).shape
+    torch.Size([3])
+    """
     if not data.quantity:
         raise ValueError(f"{data.name} has classes: ask for the accuracy.")
-    out = predict(trained, data.x, per_run=data.runs is not None)
-    return LOSSES["mae"](out, _targets(data, trained.runs).to(out))
+    x, y = data.per_run(trained.runs)
+    out = predict(trained, x, per_run=True)
+    return LOSSES["mae"](out, y.to(out))
 
 
 @torch.no_grad()
@@ -75,6 +118,14 @@ def recalibrated(trained: Trained, data: DataSet) -> Trained:
     """The runs with the mean and variance of all the data in their batch normalisation, layer after layer.
 
     Running averages lag behind layers that shrink until the end of a training.  Dropout is off.
+
+    >>> from spectral_lens.datasets import synthetic
+    >>> from spectral_lens.nn.mlp import mlp
+    >>> from spectral_lens.training import fit
+    >>> data = synthetic.independent(200, seeds=range(3))
+    >>> trained = fit(mlp([20, 8, 2], batch_norm=True), data, seeds=range(3), epochs=2)
+    >>> torch.equal(recalibrated(trained, data).state["norm1.running_mean"], trained.state["norm1.running_mean"])
+    False
     """
     runs = []
     for r in range(trained.runs):
@@ -85,7 +136,7 @@ def recalibrated(trained: Trained, data: DataSet) -> Trained:
                 layer.momentum = None  # the mean over all that it sees
                 layer.train()
         model(data.run(r).x.to(next(model.parameters())))
-        runs.append(mlp.tensors(model))
+        runs.append(tensors(model))
     state = {name: torch.stack([each[name].detach() for each in runs]) for name in trained.state}
     return replace(trained, state=state)
 
@@ -95,10 +146,7 @@ def evaluate(model: nn.Module, state: dict[str, Tensor], data: DataSet, loss: st
     """Mean loss and accuracy of each run, in evaluation mode; a training's own look at its validation data."""
     runs = next(iter(state.values())).shape[0]
     trained = Trained(model.eval(), state, tuple(range(runs)), {}, {}, 0, 0.0)
-    out, target = predict(trained, data.x, per_run=data.runs is not None), _targets(data, runs)
+    x, target = data.per_run(runs)
+    out = predict(trained, x, per_run=True)
     model.train()
-    return LOSSES[loss](out, target), hits(out, target) / data.samples
-
-
-def _targets(data: DataSet, runs: int) -> Tensor:
-    return data.y if data.runs is not None else data.y.unsqueeze(0).expand(runs, *data.y.shape)
+    return LOSSES[loss](out, target), num_correct(out, target) / data.samples
