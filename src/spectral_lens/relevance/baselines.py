@@ -109,18 +109,18 @@ def jaccard(scores: Scores, count: int) -> float:
     return sum(len(a & b) / len(a | b) for a, b in pairs) / len(pairs)
 
 
-def lasso(data: DataSet, *, strength: float = 0.01) -> Float[Tensor, "*r d"]:
+def lasso(data: DataSet, *, strength: float = 0.01, seed: int = 0) -> Float[Tensor, "*r d"]:
     """|coefficients| of a logistic regression with an L1 penalty, by scikit-learn: (d,), or (r, d) for a set per run.
 
     strength: scikit-learn's C, the weight of the likelihood's sum against the penalty; smaller is sparser.
-    Raises ValueError where there are not two classes.
+    seed: of the order in which the solver takes the coefficients.  Raises ValueError where there are not two classes.
     """
     if data.classes != 2:
         raise ValueError(f"{data.name} has {data.classes} classes: the LASSO here tells two apart.")
     data = data.flat()
 
     def coefficients(x: Tensor, y: Tensor) -> Tensor:
-        return torch.from_numpy(sparse_logistic(x.cpu().numpy(), y.cpu().numpy(), strength=strength))
+        return torch.from_numpy(sparse_logistic(x.cpu().numpy(), y.cpu().numpy(), strength=strength, seed=seed))
 
     if data.runs is None:
         return coefficients(data.x, data.y)
@@ -139,3 +139,12 @@ def sparse_logistic(x: np.ndarray, y: np.ndarray, *, strength: float, seed: int 
     return np.asarray(
         np.linalg.norm([each.coef_[0] for each in OneVsRestClassifier(one).fit(x, y).estimators_], axis=0)
     )
+
+
+def chance(x: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
+    """Random scores, even between 0 and 1: what every other method has to beat.
+
+    >>> chance(np.zeros((5, 7)), np.zeros(5), seed=0).shape
+    (7,)
+    """
+    return np.random.default_rng(seed).random((x.shape[1],))
