@@ -67,6 +67,18 @@ def test_medians_have_the_same_interval_each_time_and_it_holds_the_median():
     assert low <= float(values.median(0).values.min()) <= float(values.median(0).values.max()) <= high
 
 
+def test_another_seed_draws_another_interval_of_the_same_medians():
+    values = torch.rand(40, 3, generator=torch.Generator().manual_seed(0))
+    one, two = (
+        explanations.medians([0, 1, 2], {"m": {"a": values}}, xlabel="x", columns=1, seed=seed).axes[0]
+        for seed in (0, 8)
+    )
+    np.testing.assert_array_equal(one.lines[0].get_ydata(), two.lines[0].get_ydata())
+    drawn, other = (axis.collections[0].get_paths()[0].vertices for axis in (one, two))
+    assert not np.array_equal(drawn, other)
+    np.testing.assert_allclose(drawn, other, atol=0.2)
+
+
 def test_an_axis_over_decades_shows_zero_too():
     figure = explanations.medians([0, 0.01, 0.1, 1, 10], {"m": {"a": torch.rand(9, 5)}}, xlabel="x", columns=1)
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["0", "0.01", "0.1", "1", "10"]

@@ -12,6 +12,7 @@ from spectral_lens.relevance import lassonet as path
 from spectral_lens.relevance.baselines import (
     by_gates,
     by_sklearn,
+    chance,
     forest,
     jaccard,
     mutual_information,
@@ -118,6 +119,14 @@ def test_scores_of_scikit_learn_see_their_runs_data(known):
     data, _ = known
     scores = by_sklearn(data, lambda x, y, seed: x.mean(0) + seed, seeds=(10, 20))
     torch.testing.assert_close(scores, data.x.mean(1) + torch.tensor([[10.0], [20.0]], dtype=torch.float64))
+
+
+def test_chance_is_even_and_each_seeds_own(known):
+    scores = by_sklearn(known[0], chance, seeds=(10, 20))
+    np.testing.assert_array_equal(scores[1], np.random.default_rng(20).random(8))
+    assert (scores[0] != scores[1]).all()
+    many = chance(np.zeros((2, 10_000)), np.zeros(2), 3)
+    np.testing.assert_allclose(np.quantile(many, [0, 0.25, 0.5, 0.75, 1]), [0, 0.25, 0.5, 0.75, 1], atol=0.02)
 
 
 def test_jaccard_by_hand():

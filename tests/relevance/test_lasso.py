@@ -20,6 +20,14 @@ def test_the_lasso_is_scikit_learns_for_each_run():
     torch.testing.assert_close(lasso(data.run(1), strength=0.1), found[1])
 
 
+def test_the_lasso_takes_its_seed():
+    data = synthetic.linked(200, seeds=1, separated=2, partners=0, spurious=3, dtype=torch.float64)
+    model = LogisticRegression(l1_ratio=1, C=0.1, solver="liblinear", random_state=7)
+    expected = torch.from_numpy(abs(model.fit(data.x.numpy(), data.y.numpy()).coef_[0]))
+    torch.testing.assert_close(lasso(data, strength=0.1, seed=7), expected, rtol=0, atol=0)
+    assert not torch.equal(lasso(data, strength=0.1), expected)  # only as far as the solver has converged
+
+
 def test_the_lasso_tells_two_classes_apart():
     data = synthetic.linked(50, separated=1, partners=0, spurious=1)
     three = replace(data, y=torch.arange(50) % 3, labels=("a", "b", "c"))

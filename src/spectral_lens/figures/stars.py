@@ -10,9 +10,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from spectral_lens.datasets import stars
 from spectral_lens.figures.style import GREY, MAP, as_array, colour_of, styled
 
 Bands = Mapping[str, tuple[float, float]]  # lowest and highest wavelength by name
+
+
+def bands_within(wave: Float[Tensor, " d"]) -> dict[str, tuple[float, float]]:
+    """The known bands (`datasets.stars.bands`) that reach into these wavelengths: lowest and highest by name.
+
+    >>> bands_within(torch.tensor([5150.0, 5190.0]))["Mgb"]
+    (5160.125, 5192.625)
+    """
+    low, high = _ends(wave)
+    return {band.name: (band.low, band.high) for band in stars.bands() if band.high > low and band.low < high}
 
 
 @styled

@@ -140,3 +140,12 @@ def sparse_logistic(x: np.ndarray, y: np.ndarray, *, strength: float, seed: int 
     return np.asarray(
         np.linalg.norm([each.coef_[0] for each in OneVsRestClassifier(one).fit(x, y).estimators_], axis=0)
     )
+
+
+def chance(x: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
+    """Random scores, even between 0 and 1: what every other method has to beat.
+
+    >>> chance(np.zeros((5, 7)), np.zeros(5), seed=0).shape
+    (7,)
+    """
+    return np.random.default_rng(seed).random((x.shape[1],))

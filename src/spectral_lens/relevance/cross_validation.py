@@ -1,0 +1,64 @@
+"""Selectors of columns judged by scikit-learn's folds: how many columns to keep, and what keeping them costs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from sklearn.base import clone
+
+__all__ = ["change_by_count", "one_standard_error"]
+
+
+def one_standard_error(results: Mapping[str, Any]) -> int:
+    """The first candidate of a grid whose score lies within one standard error of the best: `refit` of GridSearchCV.
+
+    The grid has to go from simple to complex, so that the first is the simplest.  [Breiman et al. 1984, 3.4.3]
+    results: `cv_results_`; the standard error is the standard deviation over the folds over the root of their number.
+
+    >>> folds = {f"split{k}_test_score": None for k in range(4)}
+    >>> mean, sd = np.array([0.7, 0.89, 0.9]), np.array([0.1, 0.1, 0.1])
+    >>> one_standard_error({"mean_test_score": mean, "std_test_score": sd, **folds})
+    1
+    """
+    folds = sum(name.startswith("split") and name.endswith("_test_score") for name in results)
+    if folds < 2:
+        raise ValueError("the results hold no scores of two folds or more: is this cv_results_ of a grid search?")
+    mean, best = results["mean_test_score"], results["mean_test_score"].argmax()
+    return int(np.flatnonzero(mean >= mean[best] - results["std_test_score"][best] / folds**0.5)[0])
+
+
+def change_by_count(
+    model: Any,
+    x: Float[np.ndarray, "n d"],
+    y: np.ndarray,
+    rankings: Sequence[np.ndarray],
+    *,
+    counts: Sequence[int],
+    splits: Sequence[tuple[np.ndarray, np.ndarray]],
+) -> Float[np.ndarray, "folds counts"]:
+    """What keeping the first columns of a ranking changes in a model's held-out score: that less the one with all.
+
+    model: an estimator of scikit-learn, fitted anew each time.  splits: the rows of each fold, (seen, held out).
+    rankings: one for each fold, made from its seen rows alone.  Raises ValueError for counts beyond the columns and
+    where there are not as many rankings as splits.
+
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> x, y = np.eye(2)[[0, 1] * 6], np.array([0, 1] * 6)
+    >>> splits = [(np.arange(6), np.arange(6, 12)), (np.arange(6, 12), np.arange(6))]
+    >>> change_by_count(LogisticRegression(), x, y, [np.array([1, 0])] * 2, counts=[1, 2], splits=splits).tolist()
+    [[0.0, 0.0], [0.0, 0.0]]
+    """
+    if len(rankings) != len(splits):
+        raise ValueError(f"{len(rankings)} rankings for {len(splits)} folds: give one for each.")
+    if not counts or min(counts) < 1 or max(counts) > x.shape[1]:
+        raise ValueError(f"counts must lie between 1 and the {x.shape[1]} columns.")
+
+    def score(seen: np.ndarray, held: np.ndarray, columns: Any) -> float:
+        return clone(model).fit(x[seen][:, columns], y[seen]).score(x[held][:, columns], y[held])
+
+    change = []
+    for order, (seen, held) in zip(rankings, splits, strict=True):
+        full = score(seen, held, slice(None))
+        change.append([score(seen, held, order[:count]) - full for count in counts])
+    return np.array(change)

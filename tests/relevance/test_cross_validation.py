@@ -1,0 +1,68 @@
+"""Selectors judged by folds, against scikit-learn's own search and scores."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
+from sklearn.neighbors import KNeighborsClassifier
+
+from spectral_lens.relevance.cross_validation import change_by_count, one_standard_error
+
+
+def table(samples=90, columns=6):
+    x = np.random.default_rng(0).normal(size=(samples, columns))
+    noise = np.random.default_rng(1).normal(size=samples)
+    return x, (x[:, 2] + 0.5 * x[:, 4] + 0.5 * noise > 0).astype(int)
+
+
+@pytest.mark.parametrize(("sd", "chosen"), [(0.01, 2), (0.1, 1), (0.4, 0)])
+def test_the_simplest_within_one_standard_error(sd, chosen):
+    means, folds = np.array([0.75, 0.86, 0.9, 0.88]), {f"split{k}_test_score": None for k in range(5)}
+    spread = np.array([9.0, 9.0, sd, 9.0])  # only the best one's counts: sd / sqrt(5) is 0.004, 0.045, 0.18
+    assert one_standard_error({"mean_test_score": means, "std_test_score": spread, **folds}) == chosen
+
+
+def test_it_is_what_a_grid_search_refits_by():
+    x, y = table()
+    grid = {"n_neighbors": [40, 20, 10, 5, 1]}
+    search = GridSearchCV(KNeighborsClassifier(), grid, cv=5, refit=one_standard_error).fit(x, y)
+    scores = np.array([cross_val_score(KNeighborsClassifier(k), x, y, cv=5) for k in grid["n_neighbors"]])
+    best = scores.mean(1).argmax()
+    within = scores.mean(1) >= scores[best].mean() - scores[best].std() / 5**0.5
+    assert search.best_index_ == np.flatnonzero(within)[0]
+
+
+def test_results_without_folds_are_refused():
+    with pytest.raises(ValueError, match="two folds or more"):
+        one_standard_error({"mean_test_score": np.ones(3), "std_test_score": np.ones(3)})
+
+
+def test_the_change_is_the_difference_of_cross_validated_scores():
+    x, y = table()
+    model, folds = LogisticRegression(), StratifiedKFold(3)
+    order = np.array([2, 4, 0, 5, 1, 3])
+    found = change_by_count(model, x, y, [order] * 3, counts=[1, 3, 6], splits=list(folds.split(x, y)))
+    full = cross_val_score(model, x, y, cv=folds)
+    for k, count in enumerate([1, 3, 6]):
+        np.testing.assert_allclose(found[:, k], cross_val_score(model, x[:, order[:count]], y, cv=folds) - full)
+    assert not hasattr(model, "coef_")
+
+
+def test_each_fold_has_its_own_ranking():
+    x, y = table()
+    splits = list(StratifiedKFold(3).split(x, y))
+    orders = [np.roll(np.arange(6), k) for k in range(3)]
+    found = change_by_count(LogisticRegression(), x, y, orders, counts=[2], splits=splits)
+    for k, (order, split) in enumerate(zip(orders, splits, strict=True)):
+        alone = change_by_count(LogisticRegression(), x, y, [order], counts=[2], splits=[split])
+        np.testing.assert_array_equal(found[k], alone[0])
+
+
+@pytest.mark.parametrize(
+    ("rankings", "counts", "message"), [(2, [1], "one for each"), (3, [0], "between 1"), (3, [7], "the 6 columns")]
+)
+def test_what_does_not_fit_is_refused(rankings, counts, message):
+    x, y = table()
+    splits = list(StratifiedKFold(3).split(x, y))
+    with pytest.raises(ValueError, match=message):
+        change_by_count(LogisticRegression(), x, y, [np.arange(6)] * rankings, counts=counts, splits=splits)

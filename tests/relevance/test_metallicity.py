@@ -1,0 +1,47 @@
+"""The network that reads spectra: written out, and its batch normalisation after the training."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+import oracles
+from spectral_lens.relevance.metallicity import network, read
+
+OPTIONS = {"seeds": (3, 4), "epochs": 2, "batch_size": 10, "lr": 0.01, "dtype": torch.float64, "device": "cpu"}
+
+
+@pytest.mark.parametrize("spectral", [0, 1])
+def test_the_network_written_out(spectral):
+    net = network(9, [5, 4, 3], spectral=spectral, dropout=0.3).double().eval()
+    x = torch.randn(7, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    first = net.layer1
+    weight = first.lam_in * first.psi if spectral else first.weight
+    a = F.relu(x @ weight.T + first.bias) / (1 + 1e-5) ** 0.5  # fresh statistics: mean 0, variance 1
+    for layer in (net.layer2, net.layer3, net.layer4):
+        a = torch.tanh(a @ layer.weight.T + layer.bias)
+    torch.testing.assert_close(net(x), a)
+
+
+def quantity():
+    data = oracles.measured(30, (9,))
+    return oracles.data_set(data.x, data.y / data.y.abs().max())
+
+
+def test_batch_normalisation_knows_all_the_data_at_the_end():
+    data = quantity()
+    trained = read(data, hidden=[5, 4], dropout=0.2, **OPTIONS)
+    for r in range(2):
+        net = trained.run(r)
+        a = F.relu(net.layer1(data.x))
+        torch.testing.assert_close(net.norm1.running_mean, a.mean(0))
+        torch.testing.assert_close(net.norm1.running_var, a.var(0))
+
+
+def test_what_a_tanh_cannot_reach_is_refused():
+    data = quantity()
+    with pytest.raises(ValueError, match="divide it by its largest size"):
+        read(oracles.data_set(data.x, 2 * data.y), hidden=[5], **OPTIONS)
+    with pytest.raises(ValueError, match="must be a quantity"):
+        read(oracles.toy(30, (9,)), hidden=[5], **OPTIONS)
+    with pytest.raises(ValueError, match="one hidden layer at least"):
+        read(data, hidden=[], **OPTIONS)
