@@ -79,11 +79,12 @@ def medians(
     levels: Mapping[str, Mapping[str, Float[Tensor, " m"]]] | None = None,
     logy: Sequence[str] = (),
     columns: int = 3,
+    seed: int = 0,
 ) -> Figure:
     """Medians over the samples with their 95% bootstrap intervals, over a parameter that may be zero.
 
     A panel for each measure, a line for each series in it.  levels: what has no parameter, drawn as dashed lines.
-    logy: the panels with a logarithmic axis.
+    logy: the panels with a logarithmic axis.  seed: of the bootstrap.
     """
     rows = -(-len(panels) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(8, 2.3 * rows + 0.5), squeeze=False)
@@ -91,7 +92,7 @@ def medians(
     for axis, (title, series) in zip(axes.flat, panels.items(), strict=False):
         for label, values in series.items():
             k = labels.index(label)
-            middle, low, high = _median(as_array(values))
+            middle, low, high = _median(as_array(values), seed)
             axis.plot(x, middle, color=colour_of(label, k), label=label, marker=MARKERS[k % 5], ms=3.5)
             axis.fill_between(x, low, high, color=colour_of(label, k), alpha=0.2, lw=0)
         for j, (label, level) in enumerate((levels or {}).get(title, {}).items()):
@@ -207,9 +208,9 @@ def _png(picture: Float[np.ndarray, "height width 3"]) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def _median(values: np.ndarray, draws: int = 1000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _median(values: np.ndarray, seed: int, draws: int = 1000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The median of each column and its 95% bootstrap interval, always with the same draws."""
-    chosen = np.random.default_rng(0).integers(len(values), size=(draws, len(values)))
+    chosen = np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))
     low, high = np.quantile(np.median(values[chosen], axis=1), (0.025, 0.975), axis=0)
     return np.median(values, axis=0), low, high
 
