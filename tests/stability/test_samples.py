@@ -50,3 +50,11 @@ def test_explanations_under_noise(case):
         torch.testing.assert_close(found.frechet[r], frechet_distance(maps, moved))
         p = torch.linalg.svdvals(jacobian_of(net, x)).square()
         torch.testing.assert_close(found.entropy[r], torch.distributions.Categorical(probs=p).entropy())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_finds_the_same(case):
+    trained, x, noise = case
+    there, here = explained_under_noise(trained, x.cuda(), noise.cuda()), explained_under_noise(trained, x, noise)
+    for found, expected in zip(there, here, strict=True):
+        torch.testing.assert_close(found.cpu(), expected)

@@ -60,7 +60,7 @@ def assess(
 
     accuracy, robust: the share of `test` that is classified correctly, without and under the attack (see
     `adversarial.robustness`); distance: the median over `few` of the linearised distance to the decision boundary;
-    and all `diagnoses` on `few`, which are costly, so that `few` is a small part of `test`.
+    and all `diagnoses` on `few`, on its device, which are costly, so that `few` is a small part of `test`.
     noise, rules, seed: as for `diagnoses`, whose errors this raises, and those of `robustness`.
 
     >>> from functools import partial
@@ -75,7 +75,7 @@ def assess(
     >>> bool((found["robust"] <= found["accuracy"]).all())
     True
     """
-    networks = [trained.run(r).cpu() for r in range(trained.runs)]
+    networks = [trained.run(r).to(few.x.device) for r in range(trained.runs)]
     quality = {"accuracy": accuracy(trained, test), "robust": robustness(trained, test, attack)}
     away = torch.stack([distance(net, few.x, few.y).median() for net in networks])
     quality = {name: values.double().cpu() for name, values in {**quality, "distance": away}.items()}

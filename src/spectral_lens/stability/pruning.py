@@ -67,7 +67,7 @@ def pruning_curves(
 
     By name: accuracy on `test`; and means over `few` of the Jacobian's entropy and largest singular value, s_1, and of
     SSM of the LRP explanation.  A sample whose Jacobian or explanation is zero has no entropy and no SSM and is left
-    out of that mean.  In double precision.
+    out of that mean.  In double precision, on the CPU; computed on the device of `few`, which is that of `test`.
     rules: of LRP for a network, as for `assessment.diagnoses`.
     Raises ValueError for an order of another number of runs, and for counts that are not between 1 and d.
 
@@ -87,8 +87,8 @@ def pruning_curves(
     if not len(counts) or not 1 <= min(counts) <= max(counts) <= order.shape[1]:
         raise ValueError(f"counts={list(counts)} must lie between 1 and the {order.shape[1]} inputs.")
     rows = []
-    for own, r in zip(order.cpu(), range(trained.runs), strict=True):
-        net = trained.run(r).cpu()
+    for own, r in zip(order.to(few.x.device), range(trained.runs), strict=True):
+        net = trained.run(r).to(few.x.device)
         rows += [_look(pruned(net, own[:count]), test, few, rules) for count in counts]
     table = torch.tensor(rows, dtype=torch.float64).view(trained.runs, len(counts), -1)
     return dict(zip(("accuracy", "entropy", "s_1", "ssm"), table.unbind(2), strict=True))

@@ -18,7 +18,7 @@ __all__ = ["Explained", "explained_under_noise", "jacobian_spectra"]
 def jacobian_spectra(trained: Trained, x: Float[Tensor, "n *d"], *, chunk: int = 20) -> Float[Tensor, "r n s"]:
     """The singular values of every run's Jacobian at every sample, in double precision; `chunk` samples at a time.
 
-    Raises ValueError for inputs that are empty or not finite.
+    On the device of x.  Raises ValueError for inputs that are empty or not finite.
 
     >>> from spectral_lens.datasets import images
     >>> from spectral_lens.nn.mlp import mlp
@@ -27,7 +27,7 @@ def jacobian_spectra(trained: Trained, x: Float[Tensor, "n *d"], *, chunk: int =
     >>> jacobian_spectra(fit(mlp([64, 10]), data, seeds=[0, 1], epochs=1), data.x[:7]).shape
     torch.Size([2, 7, 10])
     """
-    networks = [trained.run(r).cpu() for r in range(trained.runs)]
+    networks = [trained.run(r).to(x.device) for r in range(trained.runs)]
     spectra = [torch.cat([sigma(jacobian(net, some)) for some in x.split(chunk)]) for net in networks]
     return torch.stack(spectra).double()
 
@@ -65,7 +65,7 @@ def explained_under_noise(
     """
     rows = []
     for r in range(trained.runs):
-        net = trained.run(r).cpu()
+        net = trained.run(r).to(x.device)
         with torch.no_grad():
             label = net(x).argmax(1)
         maps, moved = of_class(net, x, label).double(), of_class(net, x + noise, label).double()
