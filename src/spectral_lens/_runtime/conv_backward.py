@@ -17,7 +17,7 @@ _FEW = 3  # channels, of images say, for which adding up the kernels' columns is
 Pair = tuple[int, int]
 
 
-class Swift(TorchFunctionMode):
+class FastConvBackward(TorchFunctionMode):
     """Within it, two-dimensional convolutions on a CPU have the faster derivative; nothing else changes.
 
     Convolutions with groups, with dilation or with more padding than the kernel reaches stay as they are.
