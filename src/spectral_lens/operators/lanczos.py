@@ -102,7 +102,7 @@ def eigenvalues(
 ) -> Eigenpairs:
     """The first k eigenvalues, those that `which` names, in the order that it names, by the block method of Lanczos.
 
-    From k starts at once, so that an eigenvalue that occurs several times is found as often.  [Golub and Underwood 1977]
+    From k starts, so that an eigenvalue that occurs several times is found as often.  [Golub and Underwood 1977]
     Until all k residuals are below `tolerance` of the largest magnitude, or after about `steps` products; twice as many
     vectors are held.  Estimates and residuals are to be read as those of `extreme_eigenvalues`.
     which: "largest", "smallest", or "magnitude" for those farthest from zero.
