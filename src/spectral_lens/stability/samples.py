@@ -28,7 +28,7 @@ def jacobian_spectra(trained: Trained, x: Float[Tensor, "n *d"], *, chunk: int =
     torch.Size([2, 7, 10])
     """
     networks = [trained.run(r).to(x.device) for r in range(trained.runs)]
-    spectra = [torch.cat([sigma(jacobian(net, some)) for some in x.split(chunk)]) for net in networks]
+    spectra = [torch.cat([sigma(jacobian(net, some).to_dense()) for some in x.split(chunk)]) for net in networks]
     return torch.stack(spectra).double()
 
 
