@@ -14,6 +14,7 @@ from spectral_lens.operators.spectra import attribution_condition, effective_ran
 from spectral_lens.stability.bounds import (
     Sides,
     condition_bound,
+    forward_ratios,
     forward_sensitivity,
     kernel_perturbation,
     kernel_size,
@@ -200,6 +201,21 @@ def test_forward_sensitivity(seed, activation):
     assert (forward_sensitivity(model, x, steepest, index=0.9 * norms).ratio[alive] > 1.1).all()
     torch.testing.assert_close(sides.left, (model(x + steepest) - model(x)).detach().norm(dim=1))
     torch.testing.assert_close(sides.right, 1e-6 * norms)
+
+
+def test_the_forward_ratio_of_many_directions():
+    model, x = mlp([6, 9, 5, 3], spectral=0).double().eval(), normal(7, 6, seed=1)
+    along = normal(4, 7, 6, seed=2)
+    along = along / along.norm(dim=2, keepdim=True)
+    found = forward_ratios(model, x, along, lengths=[0.01, 2], index=0.7)
+    for s, size in enumerate((0.01, 2)):
+        moved = torch.stack([(model(x + size * each) - model(x)).detach().norm(dim=1) for each in along])
+        torch.testing.assert_close(found[:, s], moved.amax(0) / (0.7 * size))
+    with pytest.raises(ValueError, match="of length one"):
+        forward_ratios(model, x, 2 * along, lengths=[0.1], index=1.0)
+    for directions, lengths in ((along[:0], [0.1]), (along, [])):
+        with pytest.raises(ValueError, match="at least one direction"):
+            forward_ratios(model, x, directions, lengths=lengths, index=1.0)
 
 
 @many

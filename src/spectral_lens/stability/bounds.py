@@ -4,7 +4,7 @@ Everything takes spectra, norms, matrices or callables.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -96,6 +96,35 @@ def kernel_size(K: Float[Tensor, "m m"], norms: Float[Tensor, " n"]) -> Sides:
     if not len(norms) or len(K) % len(norms):
         raise ValueError(f"a kernel of {len(K)} rows does not belong to {len(norms)} samples.")
     return Sides(torch.linalg.eigvalsh(K)[-1] / len(norms), norms.square().mean())
+
+
+def forward_ratios(
+    function: Callable[[Tensor], Tensor],
+    x: Float[Tensor, "n *d"],
+    directions: Float[Tensor, "m n *d"],
+    *,
+    lengths: Sequence[int | float],
+    index: int | float | Float[Tensor, " n"],
+) -> Float[Tensor, "n lengths"]:
+    """How much of `forward_sensitivity` is used: for each sample and length of a step the most over its directions.
+
+    directions: m for each sample, each of length one.  index: as for `forward_sensitivity`.
+    Raises ValueError for no directions or lengths, and for directions that are not of length one.
+
+    >>> x, along = torch.zeros(2, 3), torch.eye(3).unsqueeze(1).expand(3, 2, 3)
+    >>> forward_ratios(lambda z: z * torch.tensor([1.0, 2.0, 4.0]), x, along, lengths=[0.1, 10], index=4.0)
+    tensor([[1., 1.],
+            [1., 1.]])
+    """
+    if not len(directions) or not len(lengths):
+        raise ValueError("at least one direction and one length of a step are needed.")
+    if not ((_length(directions.flatten(0, 1)) - 1).abs() < 1e-4).all():
+        raise ValueError("the directions must be of length one: divide each by its own.")
+    columns = []
+    for size in lengths:
+        ratios = [forward_sensitivity(function, x, size * each, index=index).ratio for each in directions]
+        columns.append(torch.stack(ratios).amax(0))
+    return torch.stack(columns, 1)
 
 
 def _length(vectors: Tensor) -> Tensor:

@@ -1,0 +1,96 @@
+"""A network without the weights of an input answers as if that input were zero."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from spectral_lens.datasets import images
+from spectral_lens.explain.lrp import composite, gamma, lrp, zero
+from spectral_lens.nn.convnets import cnn
+from spectral_lens.nn.mlp import mlp
+from spectral_lens.stability.pruning import pruned, pruning_curves, random_orders
+from spectral_lens.training import fit
+
+pytestmark = pytest.mark.usefixtures("double")
+
+RULES = partial(composite, first=gamma(0.1), inner=gamma(0.1), last=zero())
+
+
+def jacobian_of(net, x):
+    return torch.func.vmap(torch.func.jacrev(lambda one: net(one.unsqueeze(0))[0]))(x).detach()
+
+
+@pytest.mark.parametrize("spectral", [0, 1, 3])
+def test_an_input_without_weights_is_zero(spectral):
+    net, x, kept = mlp([11, 7, 5, 3], spectral=spectral).double().eval(), torch.randn(13, 11), torch.tensor([4, 0, 9])
+    masked = torch.zeros_like(x).index_copy_(1, kept, x[:, kept])
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    torch.testing.assert_close(pruned(net, kept)(x), net(masked))
+    torch.testing.assert_close(pruned(net, torch.arange(11))(x), net(x))
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items()), "the network stays"
+
+
+def test_what_cannot_be_pruned():
+    with pytest.raises(ValueError, match="Conv2d: only a dense one"):
+        pruned(cnn((1, 8, 8), 10, blocks=[[(4, 3, 1)]]), torch.tensor([0]))
+    with pytest.raises(ValueError, match="NoneType"):
+        pruned(nn.Flatten(), torch.tensor([0]))
+    for places in ([3, 11], [-1]):
+        with pytest.raises(ValueError, match="between 0 and 10"):
+            pruned(mlp([11, 3]), torch.tensor(places))
+
+
+def test_orders_by_chance():
+    orders = random_orders(17, [5, 3])
+    assert torch.equal(orders.sort().values, torch.arange(17).expand(2, 17))
+    assert torch.equal(orders[1], random_orders(17, [3])[0])
+    assert not torch.equal(orders[0], orders[1])
+    with pytest.raises(ValueError, match="no seeds"):
+        random_orders(17, [])
+
+
+def test_curves_are_those_of_masked_inputs():
+    train, test = (part.flat().to(dtype=torch.float64) for part in images.digits())
+    test, few = test.take(83), test.take(7)
+    trained = fit(mlp([64, 9, 10], spectral=1), train, seeds=[3, 8], epochs=2, batch_size=50, dtype=torch.float64)
+    order, counts = random_orders(64, [1, 2]), [5, 40, 64]
+    curves = pruning_curves(trained, order, counts=counts, test=test, few=few, rules=RULES)
+    for r in range(2):
+        net = trained.run(r).eval()
+        for c, count in enumerate(counts):
+            mask = torch.zeros(64).index_fill_(0, order[r, :count], 1)
+            right = (net(mask * test.x).argmax(1) == test.y).double().mean()
+            assert float(curves["accuracy"][r, c]) == pytest.approx(float(right))
+            s = torch.linalg.svdvals(jacobian_of(net, mask * few.x) * mask)
+            assert float(curves["s_1"][r, c]) == pytest.approx(float(s[:, 0].mean()))
+            entropy = torch.distributions.Categorical(probs=s.square()).entropy()
+            assert float(curves["entropy"][r, c]) == pytest.approx(float(entropy.mean()))
+            R = lrp(pruned(net, order[r, :count]), few.x, rules=RULES(net))
+            sums = R.sum(2)
+            R = torch.where(sums.abs() >= 0.1 * sums.abs().amax(1, keepdim=True), 1 / sums, 0).unsqueeze(2) * R
+            ssm = R.norm(dim=(1, 2)) / torch.linalg.matrix_norm(R, 2)
+            assert float(curves["ssm"][r, c]) == pytest.approx(float(ssm.mean()))
+
+
+def test_a_sample_without_relevance_is_left_out():
+    data = images.digits()[0].flat().to(dtype=torch.float64).take(50)
+    trained = fit(mlp([64, 10], spectral=1), data, seeds=[0], epochs=1, batch_size=50, dtype=torch.float64)
+    order = data.x[0].argsort(descending=True).unsqueeze(0)
+    few = data.take(2)
+    few.x[1, order[0, :3]] = 0
+    options = {"counts": [3], "test": data, "rules": lambda net: zero()}
+    one, both = (pruning_curves(trained, order, few=each, **options)["ssm"] for each in (data.take(1), few))
+    torch.testing.assert_close(both, one)
+
+
+def test_curves_that_do_not_fit():
+    data = images.digits()[0].flat().take(50)
+    trained = fit(mlp([64, 10]), data, seeds=[0, 1], epochs=1)
+    options = {"test": data, "few": data.take(3), "rules": RULES}
+    with pytest.raises(ValueError, match="3 orders for 2 runs"):
+        pruning_curves(trained, random_orders(64, [0, 1, 2]), counts=[5], **options)
+    for counts in ([], [0, 5], [65]):
+        with pytest.raises(ValueError, match="between 1 and the 64 inputs"):
+            pruning_curves(trained, random_orders(64, [0, 1]), counts=counts, **options)
