@@ -16,7 +16,7 @@ from spectral_lens.explain.quality import entropy, redistribution, spectral_meas
 
 __all__ = ["BETTER", "by_measure", "joined", "of_class", "of_maps", "spectral"]
 
-Measures = dict[str, Float[Tensor, "n points"]]
+Measures = dict[str, Float[Tensor, "n _"]]  # a column for each setting
 
 # the five measures, and whether more of one is better (1) or less (-1)
 BETTER: Mapping[str, int] = {"stability": 1, "sensitivity": 1, "SSM": 1, "pixel flipping": -1, "entropy": -1}
@@ -49,7 +49,7 @@ def of_maps(
     model: nn.Module,
     x: Float[Tensor, "n *d"],
     target: Int[Tensor, " n"],
-    maps: Mapping[str, Float[Tensor, "points n inputs"]],
+    maps: Mapping[str, Float[Tensor, "_ n inputs"]],
     *,
     fill: Filler | None = None,
     share: float = 0.05,

@@ -44,7 +44,7 @@ def of_lrp(
 def of_mean_gradient(
     model: nn.Module,
     x: Float[Tensor, "n *d"],
-    points: Float[Tensor, "s n *d"],
+    points: Float[Tensor, "s m *d"],
     *,
     baseline: float | Float[Tensor, "*#n #d"] = 0.0,
     share: float = 0.0,
@@ -93,7 +93,7 @@ def straight(
 def measured(
     methods: Sequence[Callable[[Tensor, torch.Generator], Products]],
     x: Float[Tensor, "n *d"],
-    target: Int[Tensor, " n"],
+    target: Int[Tensor, " m"],
     *,
     chunk: int,
     draws: int,

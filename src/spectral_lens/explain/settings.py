@@ -71,7 +71,7 @@ def trade_off(
     )
 
 
-def agreement(parts: Sequence[Mapping[str, Float[Tensor, "n points"]]]) -> Float[Tensor, "measures measures"]:
+def agreement(parts: Sequence[Mapping[str, Float[Tensor, "n _"]]]) -> Float[Tensor, "measures measures"]:
     """Rank correlations between the measures over all settings of these methods, the mean over the samples.
 
     Each measure is oriented so that higher is better: one means that both rank the settings alike.  The order is that
