@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from spectral_lens.datasets import images
-from spectral_lens.explain import presets
+from spectral_lens.datasets import DataSet, images, photographs
+from spectral_lens.datasets.vision import torchvision
+from spectral_lens.explain import presets, pretrained
 from spectral_lens.explain.lrp import epsilon, gamma, zero
 from spectral_lens.nn.convnets import cnn
 
@@ -35,3 +36,28 @@ def test_the_seed_decides_and_too_many_images_are_refused():
     assert not torch.equal(weights[0], weights[2])
     with pytest.raises(ValueError, match="count=0"):
         presets.subject(None, 0, seed=0)
+
+
+def test_a_published_network_gets_photographs_and_black_in_its_own_unit(monkeypatch):
+    asked = []
+
+    def load(count, *, seed):
+        asked.append((count, seed))
+        draw = torch.Generator().manual_seed(seed)
+        x = torch.rand(count, 3, 35, 33, generator=draw)
+        names = tuple(f"{c} {k}" for c in "rgb" for k in range(35 * 33))
+        return DataSet(
+            name="noise", x=x, y=torch.zeros(count, dtype=torch.int64), inputs=names, unit="1", edition="none",
+            sha256="", provenance="drawn", labels=("a",),
+        )  # fmt: skip
+
+    monkeypatch.setattr(photographs, "load", load)
+    monkeypatch.setattr(pretrained, "published", lambda name: getattr(torchvision().models, name)(weights=None))
+    found = presets.subject("squeezenet1_0", 2, seed=4, dtype=torch.float64, device="cpu")
+    assert asked == [(2, 4)]
+    mean, sd = (torch.tensor(v).view(3, 1, 1) for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    torch.testing.assert_close(found.x, (found.data.x.double() - mean) / sd)
+    torch.testing.assert_close(found.black, (-mean / sd).expand(1, 3, 35, 33).double())
+    assert found.net(found.x).shape == (2, 1000)
+    assert not found.net.training
+    assert found.rules(0.1) == pretrained.composite("squeezenet1_0", found.net, 0.1)

@@ -1,6 +1,6 @@
 """Norms of redistribution matrices that are written out: the oracle of the closed forms in `lrp_bounds`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -29,7 +29,7 @@ def formula_deviations(
     model: nn.Sequential,
     x: Float[Tensor, "n *d"],
     *,
-    gammas: list[float],
+    gammas: Sequence[float],
     rule: Callable[[float], Rule] = gamma,
     least: float = 1e-6,
 ) -> Float[Tensor, "layers gammas"]:

@@ -40,6 +40,11 @@ def chooser(
     """For each pair of choices a row of signed maps on one scale, beside the image of the first choice.
 
     names: of the two choices; identifier: of this chooser on its page.  The maps of a row have the titles of its keys.
+
+    >>> import torch
+    >>> page = chooser({("three", "0.1"): {"whole": torch.ones(8, 8)}}, names=("image", "γ"), identifier="one")
+    >>> page.page.count("<img")
+    1
     """
     first, second = (list(dict.fromkeys(pair[k] for pair in rows)) for k in (0, 1))
     parts = []
