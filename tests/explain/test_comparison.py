@@ -39,7 +39,7 @@ def test_the_explanation_of_one_output_of_each_sample():
 def test_flipping_and_entropy_of_each_map_by_itself():
     model, x, target = network(), torch.rand(3, 2, 3, 5), torch.tensor([4, 0, 2])
     maps = {"a": torch.randn(2, 3, 30), "b": torch.randn(1, 3, 30)}
-    found = comparison.of_maps(model, x, target, maps, share=0.6, steps=4)
+    found = comparison.of_maps(model, x, target, maps, fraction=0.6, steps=4)
     assert {name: sorted(each) for name, each in found.items()} == {key: ["entropy", "pixel flipping"] for key in "ab"}
     for name, each in maps.items():
         for k in range(len(each)):
@@ -56,7 +56,7 @@ def test_a_random_order_comes_from_the_generator():
 
     def at(seed):
         found = comparison.of_maps(
-            model, x, target, maps, share=0.6, generator=torch.Generator().manual_seed(seed)
+            model, x, target, maps, fraction=0.6, generator=torch.Generator().manual_seed(seed)
         )  # fmt: skip
         assert list(found) == ["a", "random order"]
         return found["random order"]["pixel flipping"]

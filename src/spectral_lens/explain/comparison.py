@@ -51,8 +51,8 @@ def of_maps(
     target: Int[Tensor, " n"],
     maps: Mapping[str, Float[Tensor, "_ n inputs"]],
     *,
-    fill: Filler | None = None,
-    share: float = 0.05,
+    imputer: Filler | None = None,
+    fraction: float = 0.05,
     steps: int | None = None,
     chunk: int = 500,
     generator: torch.Generator | None = None,
@@ -60,11 +60,11 @@ def of_maps(
     """Pixel flipping and entropy of the target's maps, by method and measure.
 
     Flipping is the area under the target's relative output while the pixels go, the most relevant first; see
-    `pixel_flipping.curves` for fill, share, steps and chunk.  The channels of an image are added first.  With a
+    `pixel_flipping.curves` for what takes a pixel's place, the fraction that goes, steps and chunk.  The channels of an image are added first.  With a
     generator, on the CPU, there is one more method, "random order", with the flipping of one order for each sample.
 
     >>> model, x = nn.Linear(4, 2).eval(), torch.ones(3, 4)
-    >>> found = of_maps(model, x, torch.tensor([0, 1, 0]), {"a": torch.rand(2, 3, 4)}, share=0.5)
+    >>> found = of_maps(model, x, torch.tensor([0, 1, 0]), {"a": torch.rand(2, 3, 4)}, fraction=0.5)
     >>> {name: tuple(values.shape) for name, values in found["a"].items()}
     {'pixel flipping': (3, 2), 'entropy': (3, 2)}
     """
@@ -74,7 +74,7 @@ def of_maps(
     if generator is not None:
         orders.append(torch.rand(1, *orders[0].shape[1:], generator=generator).argsort(2).to(x.device))
         sizes.append(1)
-    curve = curves(model, x, torch.cat(orders), target, fill=fill, share=share, steps=steps, chunk=chunk)
+    curve = curves(model, x, torch.cat(orders), target, fill=imputer, share=fraction, steps=steps, chunk=chunk)
     areas = [part.T for part in area(curve).split(sizes)]
     found = {
         name: {"pixel flipping": flips, "entropy": entropy(each).T}

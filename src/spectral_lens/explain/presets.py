@@ -24,9 +24,8 @@ def gamma_rules(model: nn.Module, amount: float, *, last: Rule | None = None, bi
 
     amount: gamma.  last: another rule for the last layer.  bias: whether a bias keeps its share of the relevance.
 
-    >>> rules = gamma_rules(cnn((1, 8, 8), 10, blocks=_SMALL), 0.1)
-    >>> [rule.name for rule in rules]
-    ['gamma', 'gamma', 'gamma', 'zero']
+    >>> gamma_rules(cnn((1, 8, 8), 10, blocks=_SMALL), 0.1) == [gamma(0.1), gamma(0.1), gamma(0.1), zero()]
+    True
     """
     raised = gamma(amount, bias=bias)
     return composite(model, first=raised, inner=raised, last=zero(bias=bias) if last is None else last)
