@@ -60,8 +60,9 @@ def of_maps(
     """Pixel flipping and entropy of the target's maps, by method and measure.
 
     Flipping is the area under the target's relative output while the pixels go, the most relevant first; see
-    `pixel_flipping.curves` for what takes a pixel's place, the fraction that goes, steps and chunk.  The channels of an image are added first.  With a
-    generator, on the CPU, there is one more method, "random order", with the flipping of one order for each sample.
+    `pixel_flipping.curves` for what takes a pixel's place, the fraction that goes, steps and chunk.  The channels of
+    an image are added first.  With a generator, on the CPU, there is one more method, "random order", with the flipping
+    of one order for each sample.
 
     >>> model, x = nn.Linear(4, 2).eval(), torch.ones(3, 4)
     >>> found = of_maps(model, x, torch.tensor([0, 1, 0]), {"a": torch.rand(2, 3, 4)}, fraction=0.5)
