@@ -161,10 +161,10 @@ def zennit_squeezenet(net: nn.Module, rules: Sequence[lrp.Rule], x: Tensor) -> l
     from zennit.rules import Epsilon, Gamma, Norm, ZBox
 
     def theirs(rule: lrp.Rule) -> Any:
-        if rule.name == "box":
+        if isinstance(rule, lrp.box):
             low, high = (x.new_tensor(bound).view(1, -1, 1, 1) for bound in (rule.low, rule.high))
             return ZBox(low, high, TINY)
-        return Gamma(rule.amount, TINY) if rule.name == "gamma" else Epsilon(TINY)
+        return Gamma(rule.amount, TINY) if isinstance(rule, lrp.gamma) else Epsilon(TINY)
 
     layers = [([name], theirs(rule)) for name, rule in zip(lrp.weighted(net), rules, strict=True)]
     pools = [name for name, layer in net.named_modules() if isinstance(layer, nn.AdaptiveAvgPool2d)]
@@ -231,7 +231,7 @@ def measure_ssm(given: Given) -> list[Line]:
 def measure_flipping(given: Given) -> list[Line]:
     model, x = given.model, given.x
     pixels = x[0].numel()
-    step, share = 16, 0.05
+    step, fraction = 16, 0.05
     orders = torch.stack(
         [
             torch.stack([torch.randperm(pixels, generator=draw) for _ in range(len(x))])
@@ -239,8 +239,10 @@ def measure_flipping(given: Given) -> list[Line]:
         ]
     ).to(x.device)
     target = model(x).argmax(1)
-    print(f"flipping: {ORDERS} random orders of {len(x)} images, one pixel a step up to {share:.0%}")
-    alone = race("flipping", given, {OURS: lambda: pixel_flipping.curves(model, x, orders, target, share=share)}, {})
+    print(f"flipping: {ORDERS} random orders of {len(x)} images, one pixel a step up to {fraction:.0%}")
+    alone = race(
+        "flipping", given, {OURS: lambda: pixel_flipping.curves(model, x, orders, target, fraction=fraction)}, {}
+    )
     try:
         import quantus
     except ImportError:
@@ -263,15 +265,15 @@ def measure_flipping(given: Given) -> list[Line]:
 
     print(f"    Quantus flips all pixels: with {pixels // step} steps of {step} pixels for both")
     contenders: dict[str, Work] = {
-        OURS: lambda: pixel_flipping.curves(model, x, orders, target, share=1.0, steps=pixels // step)[..., 1:],
+        OURS: lambda: pixel_flipping.curves(model, x, orders, target, fraction=1.0, steps=pixels // step)[..., 1:],
         "Quantus": lambda: theirs(step),
     }
     agree(contenders, 1e-5)
     equal = race("flipping, equal steps", given, contenders, {"Quantus": 10.0})
-    print(f"    what a user of Quantus waits for to see the first {share:.0%}, one pixel a step, once")
+    print(f"    what a user of Quantus waits for to see the first {fraction:.0%}, one pixel a step, once")
     done: dict[str, Tensor] = {}
     whole = seconds(lambda: done.update(all=theirs(1)))
-    first = pixel_flipping.curves(model, x, orders, target, share=share)[..., 1:]
+    first = pixel_flipping.curves(model, x, orders, target, fraction=fraction)[..., 1:]
     agree({OURS: lambda: first, "Quantus": lambda: done["all"][..., : first.shape[2]]}, 1e-5)
     name = "Quantus, which goes on to the last pixel"
     return [*alone, *equal, *table("flipping, one pixel a step", {OURS: alone[0].seconds, name: whole}, {})]

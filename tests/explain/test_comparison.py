@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from spectral_lens.explain import comparison
-from spectral_lens.explain.pixel_flipping import area, curves, order
+from spectral_lens.explain.pixel_flipping import area, curves, ranking
 from spectral_lens.explain.quality import entropy, redistribution, ssm, stability
 from spectral_lens.operators.spectra import sensitivity
 
@@ -45,7 +45,7 @@ def test_flipping_and_entropy_of_each_map_by_itself():
         for k in range(len(each)):
             colours = each[k].view(3, 2, 15)
             pixels = colours[:, 0] + colours[:, 1]
-            curve = curves(model, x, order(pixels).unsqueeze(0), target, share=0.6, steps=4)
+            curve = curves(model, x, ranking(pixels).unsqueeze(0), target, fraction=0.6, steps=4)
             torch.testing.assert_close(found[name]["pixel flipping"][:, k], area(curve)[0])
             torch.testing.assert_close(found[name]["entropy"][:, k], entropy(pixels))
 
@@ -62,7 +62,7 @@ def test_a_random_order_comes_from_the_generator():
         return found["random order"]["pixel flipping"]
 
     drawn = torch.rand(1, 3, 30, generator=torch.Generator().manual_seed(4)).argsort(2)
-    torch.testing.assert_close(at(4), area(curves(model, x, drawn, target, share=0.6)).T)
+    torch.testing.assert_close(at(4), area(curves(model, x, drawn, target, fraction=0.6)).T)
     assert not torch.equal(at(4), at(5))
 
 

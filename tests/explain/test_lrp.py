@@ -1,16 +1,31 @@
 """Layer-wise relevance propagation against matrices written out, and against zennit."""
 
-from dataclasses import replace
+import copy
 
 import pytest
 import torch
 from torch import nn
 from torch.func import jacrev
 
+import lrp_oracle
 from spectral_lens._runtime import conv_backward
 from spectral_lens.datasets import vision
-from spectral_lens.explain import lrp as rules_of
-from spectral_lens.explain.lrp import box, composite, epsilon, flat, gamma, lrp, rewritten, signed_gamma, weighted, zero
+from spectral_lens.explain import lrp as propagation
+from spectral_lens.explain import rules as rules_of
+from spectral_lens.explain.lrp import composite, lrp, rewritten, weighted
+from spectral_lens.explain.rules import (
+    Layer,
+    alpha_beta,
+    box,
+    epsilon,
+    flat,
+    gamma,
+    generalised_gamma,
+    w_square,
+    z_plus,
+    zero,
+)
+from spectral_lens.nn.layers import Dense, SpectralLinear
 from spectral_lens.nn.mlp import mlp
 from spectral_lens.nn.rewriting import fold, spectralize
 
@@ -36,80 +51,12 @@ def images(make, n=3):
     return torch.rand(n, *X[make])
 
 
-# ---- every layer as a matrix, every rule as a formula
-
-
-def matrix(layer, a):
-    """Weights (out, in) and bias (out) of a linear or convolutional layer for one input of that shape."""
-    b = layer(torch.zeros_like(a)[None])[0].flatten()
-    return jacrev(lambda u: layer(u[None])[0].flatten())(a).flatten(1), b
-
-
-def contributions(layer, rule, a):
-    """What each input adds to each output's sum, (out, in), and the sum."""
-    w, b = matrix(layer, a)
-    x, z = a.flatten(), w @ a.flatten() + b
-    up, down = w + rule.amount * w.clamp(min=0), w + rule.amount * w.clamp(max=0)
-    b_up, b_down = b + rule.amount * b.clamp(min=0), b + rule.amount * b.clamp(max=0)
-    if rule.name in ("zero", "epsilon"):
-        parts, extra = w * x, b
-    elif rule.name == "gamma":
-        parts, extra = up * x, b_up
-    elif rule.name == "signed gamma":
-        high = (z > 0)[:, None]
-        parts = torch.where(x > 0, torch.where(high, up, down), torch.where(high, down, up)) * x
-        extra = torch.where(z > 0, b_up, b_down)
-    elif rule.name == "box":
-        parts, extra = w * x - rule.low[0] * w.clamp(min=0) - rule.high[0] * w.clamp(max=0), 0
-    else:
-        parts, extra = (w != 0).double(), 0
-    total = parts.sum(1) + (extra if rule.bias else 0)
-    if rule.name == "epsilon":
-        total = total + rule.amount * torch.where(total < 0, -1.0, 1.0)
-    return parts, total
-
-
-def pooled(layer, a, relevance, pooling):
-    """Relevance of one image through a pooling layer: to the winner, or in proportion to the inputs."""
-    out = torch.zeros_like(a)
-    size = layer.kernel_size if isinstance(layer.kernel_size, tuple) else (layer.kernel_size,) * 2
-    for c, i, j in torch.cartesian_prod(*(torch.arange(k) for k in relevance.shape)).tolist():
-        rows, columns = slice(i * size[0], (i + 1) * size[0]), slice(j * size[1], (j + 1) * size[1])
-        window = a[c, rows, columns]
-        if isinstance(layer, nn.MaxPool2d) and pooling == "winner":
-            share = (window == window.max()).double() if window.max() != 0 else 0 * window
-        else:
-            share = window / window.sum() if window.sum() != 0 else 0 * window
-        out[c, rows, columns] += share * relevance[c, i, j]
-    return out
-
-
-def by_hand(model, x, chosen, *, pooling="winner"):
-    rules, found = iter(reversed(chosen)), []
-    for image in x:
-        met = [image]
-        for layer in model:
-            met.append(layer(met[-1][None])[0])
-        rows = []
-        for k in range(len(met[-1])):
-            relevance = torch.zeros_like(met[-1])
-            relevance[k], rules = met[-1][k], iter(reversed(chosen))
-            for layer, a in zip(reversed(model), reversed(met[:-1]), strict=True):
-                if hasattr(layer, "weight"):
-                    parts, total = contributions(layer, next(rules), a)
-                    ratio = torch.where(total == 0, 0, relevance.flatten() / total)
-                    relevance = (parts.T @ ratio).view_as(a)
-                elif isinstance(layer, nn.MaxPool2d | nn.AvgPool2d):
-                    relevance = pooled(layer, a, relevance, pooling)
-                else:
-                    relevance = relevance.reshape(a.shape)
-            rows.append(relevance)
-        found.append(torch.stack(rows))
-    return torch.stack(found).detach()
+# ---- whole networks against matrices
 
 
 SOME = [zero(), zero(bias=False), epsilon(0.3), epsilon(0.2, bias=False), gamma(0.4), gamma(0.7, bias=False),
-        signed_gamma(0.4), signed_gamma(0.25, bias=False)]  # fmt: skip
+        generalised_gamma(0.4), generalised_gamma(0.25, bias=False), alpha_beta(2.0, 1.0),
+        alpha_beta(1.5, 0.5, bias=False), z_plus(), zero(stabiliser=0.1), gamma(0.4, stabiliser=0.2)]  # fmt: skip
 
 
 def assert_close(found, expected, tolerance=1e-10):
@@ -120,16 +67,18 @@ def assert_close(found, expected, tolerance=1e-10):
 @pytest.mark.parametrize("make", [cnn, deep])
 def test_a_rule_is_its_formula(make, rule):
     model, x = make(), images(make)
-    assert_close(lrp(model, x, rules=rule), by_hand(model, x, [rule] * len(weighted(model))))
+    assert_close(lrp(model, x, rules=rule), lrp_oracle.lrp(model, x, [rule] * len(weighted(model))))
 
 
-@pytest.mark.parametrize("rule", [gamma(0.3), signed_gamma(0.3), epsilon(0.1)], ids=str)
+@pytest.mark.parametrize(
+    "rule", [gamma(0.3), generalised_gamma(0.3), epsilon(0.1), alpha_beta(2.0, 1.0), z_plus(bias=False)], ids=str
+)
 def test_inputs_of_any_sign(rule):
     model, x = deep(), torch.randn(4, 7)
-    assert_close(lrp(model, x, rules=rule), by_hand(model, x, [rule] * 4))
+    assert_close(lrp(model, x, rules=rule), lrp_oracle.lrp(model, x, [rule] * 4))
 
 
-@pytest.mark.parametrize("first", [box(-0.2, 1.3), flat()], ids=str)
+@pytest.mark.parametrize("first", [box(-0.2, 1.3), flat(), w_square()], ids=str)
 @pytest.mark.parametrize("make", [cnn, deep])
 @pytest.mark.parametrize("pooling", ["winner", "average"])
 def test_a_composite(make, first, pooling):
@@ -137,7 +86,7 @@ def test_a_composite(make, first, pooling):
     chosen = composite(model, first=first, inner=gamma(0.25), last=zero())
     assert len(chosen) == len(weighted(model))
     assert (chosen[0], chosen[1], chosen[-1]) == (first, gamma(0.25), zero())
-    assert_close(lrp(model, x, rules=chosen, pooling=pooling), by_hand(model, x, chosen, pooling=pooling))
+    assert_close(lrp(model, x, rules=chosen, pooling=pooling), lrp_oracle.lrp(model, x, chosen, pooling=pooling))
 
 
 def test_pooling_makes_a_difference():
@@ -160,23 +109,38 @@ def test_chunks_and_selections(chunk):
 
 # ---- would these tests see an error?
 
-LAYER, PASSING, TRANSPOSED = rules_of._layer, rules_of._passing, conv_backward._Transposed.forward
+PROPAGATED, PASSING, TRANSPOSED = propagation._propagated, propagation._passing, conv_backward._Transposed.forward
+BY_SIGN = Layer.by_sign
+
+
+def with_bias(rule, bias):
+    rule = copy.copy(rule)
+    object.__setattr__(rule, "bias", bias)
+    return rule
+
+
 PLANTED = {
-    "the sign of gamma": ("_raised", lambda v, amount: None if v is None else v - amount * v.clamp(min=0)),
-    "gamma for the other sign": ("_raised", lambda v, amount: None if v is None else v + amount * v.clamp(max=0)),
-    "a bias forgotten": ("_layer", lambda layer, rule, a, f: LAYER(layer, replace(rule, bias=False), a, f)),
-    "a bias too much": ("_layer", lambda layer, rule, a, f: LAYER(layer, replace(rule, bias=True), a, f)),
-    "denominators swapped": ("_passing", lambda z, zt, denominator=None: PASSING(z, zt, z)),
-    "no denominator": ("_passing", lambda z, zt, denominator=None: zt + (z - zt).detach()),
-    "pooling swapped": ("_averaged", lambda layer, a: layer(a)),
-    "kernels turned once too often": ("forward", staticmethod(lambda y, w, *form: TRANSPOSED(y, w.flip(2, 3), *form))),
-}
+    "the sign of gamma": (rules_of, "_raised", lambda v, amount: v - amount * v.clamp(min=0)),
+    "gamma for the other sign": (rules_of, "_raised", lambda v, amount: v + amount * v.clamp(max=0)),
+    "the stabiliser's sign at negative sums": (rules_of, "stabilised", lambda d, amount: d + amount),
+    "no stabiliser": (propagation, "stabilised", lambda d, amount: d),
+    "signs of inputs forgotten": (Layer, "by_sign", lambda layer, w, _, b: layer.affine(layer.a, w, b)),
+    "signs of inputs exchanged": (Layer, "by_sign", lambda layer, w, v, b: BY_SIGN(layer, v, w, b)),
+    "a bias forgotten": (propagation, "_propagated", lambda m, r, a, f: PROPAGATED(m, with_bias(r, False), a, f)),
+    "a bias too much": (propagation, "_propagated", lambda m, r, a, f: PROPAGATED(m, with_bias(r, True), a, f)),
+    "denominators exchanged": (propagation, "_passing", lambda z, terms, s=0: PASSING(z, [(t, z) for t, _ in terms])),
+    "a term forgotten": (propagation, "_passing", lambda z, terms, s=0: PASSING(z, terms[:1], s)),
+    "no denominator": (propagation, "_passing", lambda z, terms, s=0: terms[0][0] + (z - terms[0][0]).detach()),
+    "pooling exchanged": (propagation, "_averaged", lambda layer, a: layer(a)),
+    "kernels turned once too often": (
+        conv_backward._Transposed, "forward", staticmethod(lambda y, w, *form: TRANSPOSED(y, w.flip(2, 3), *form))
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_error_is_seen(monkeypatch, name):
-    where, wrong = PLANTED[name]
-    monkeypatch.setattr(conv_backward._Transposed if where == "forward" else rules_of, where, wrong)
+    monkeypatch.setattr(*PLANTED[name])
     with pytest.raises(AssertionError):
         compare_all()
 
@@ -184,6 +148,7 @@ def test_a_planted_error_is_seen(monkeypatch, name):
 def compare_all():
     for rule in SOME:
         test_a_rule_is_its_formula(cnn, rule)
+    test_inputs_of_any_sign(alpha_beta(2.0, 1.0))
     test_a_composite(cnn, box(-0.2, 1.3), "average")
 
 
@@ -195,7 +160,7 @@ def test_without_one_there_is_nothing_to_see():
 
 
 @pytest.mark.parametrize("pooling", ["winner", "average"])
-@pytest.mark.parametrize("rule", [zero(), gamma(0.3), signed_gamma(2.0)], ids=str)
+@pytest.mark.parametrize("rule", [zero(), gamma(0.3), generalised_gamma(2.0)], ids=str)
 def test_without_biases_relevance_is_conserved(rule, pooling):
     model, x = cnn(bias=False), images(cnn)
     assert_close(lrp(model, x, rules=rule, pooling=pooling).flatten(2).sum(2), model(x).detach())
@@ -204,7 +169,7 @@ def test_without_biases_relevance_is_conserved(rule, pooling):
 @pytest.mark.parametrize("make", [cnn, deep])
 def test_values_stay_the_models(make):
     model, x = make(), images(make)
-    chosen = composite(model, first=box(0.0, 1.0), inner=signed_gamma(0.5), last=epsilon(0.3))
+    chosen = composite(model, first=box(0.0, 1.0), inner=generalised_gamma(0.5), last=epsilon(0.3))
     forward = rewritten(model, rules=chosen, pooling="average")
     assert_close(forward(x, torch.ones_like(x)), model(x), 1e-13)
 
@@ -215,66 +180,92 @@ def test_the_ends_of_gamma():
     positive = cnn()
     positive.load_state_dict({name: value.clamp(min=0) for name, value in model.state_dict().items()})
     first = composite(model, first=gamma(1e9), inner=zero(), last=zero())
-    parts, total = contributions(positive[0], zero(), x[0])
-    by_rule, sums = contributions(model[0], first[0], x[0])
-    active = total > 0
-    assert_close((by_rule / sums[:, None])[active], (parts / total[:, None])[active], 1e-8)
-    assert_close(lrp(model, x, rules=first)[:1], by_hand(model, x[:1], first))
+    expected, found = (lrp_oracle.shares(*each, x[0]) for each in ((zero(), positive[0]), (first[0], model[0])))
+    active = expected.any(1)
+    torch.testing.assert_close(found[active], expected[active], rtol=0, atol=1e-8)
+    assert_close(lrp(model, x, rules=first)[:1], lrp_oracle.lrp(model, x[:1], first))
 
 
-def test_plain_and_signed_gamma_agree_where_nothing_is_negative():
+def test_plain_and_generalised_gamma_agree_where_nothing_is_negative():
     model = deep()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.abs_()
     x = torch.rand(3, 7)
-    assert_close(lrp(model, x, rules=gamma(0.6)), lrp(model, x, rules=signed_gamma(0.6)))
+    assert_close(lrp(model, x, rules=gamma(0.6)), lrp(model, x, rules=generalised_gamma(0.6)))
 
 
 # ---- peers
 
 
-def peer(model, x, chosen):
+TINY = 1e-14
+
+
+def zennits(rule):
+    """The rule of zennit that is to agree."""
+    from zennit import rules as peer
+
+    match rule.name:
+        case "zero":
+            return peer.Epsilon(TINY)
+        case "epsilon":
+            return peer.Epsilon(rule.amount)
+        case "generalised_gamma":
+            return peer.Gamma(rule.amount, TINY)
+        case "alpha_beta":
+            return peer.AlphaBeta(rule.alpha, rule.beta, rule.stabiliser or TINY)
+        case "w_square":
+            return peer.WSquare(TINY, zero_params="bias")
+        case "flat":
+            return peer.Flat(TINY)
+    return peer.ZBox(*rule.low, *rule.high, TINY)
+
+
+@pytest.mark.parametrize("first", [box(0.0, 1.0), flat(), w_square(), generalised_gamma(0.25)], ids=str)
+@pytest.mark.parametrize(
+    "inner",
+    [generalised_gamma(0.25), epsilon(0.5), z_plus(), alpha_beta(2.0, 1.0), alpha_beta(1.75, 0.75, stabiliser=1e-3)],
+    ids=str,
+)
+def test_zennit_agrees(first, inner):
     vision.torchvision()
+    pytest.importorskip("zennit")
     from zennit.attribution import Gradient
     from zennit.composites import NameMapComposite
-    from zennit.rules import Epsilon, Flat, Gamma, Norm, ZBox
+    from zennit.rules import Norm
 
-    tiny = 1e-14
-    kinds = {"epsilon": lambda r: Epsilon(r.amount), "zero": lambda r: Epsilon(tiny), "flat": lambda r: Flat(tiny),
-             "signed gamma": lambda r: Gamma(r.amount, tiny),
-             "box": lambda r: ZBox(*r.low, *r.high, tiny)}  # fmt: skip
-    names = [([name], kinds[rule.name](rule)) for name, rule in zip(weighted(model), chosen, strict=True)]
-    names += [([name], Norm(tiny)) for name, layer in model.named_children() if isinstance(layer, nn.AvgPool2d)]
-    found = []
-    for k in range(5):
-        with Gradient(model=model, composite=NameMapComposite(names)) as attribute:
-            pick = torch.zeros(5).index_fill_(0, torch.tensor([k]), 1)
-            found.append(attribute(x.clone(), lambda out, pick=pick: out.detach() * pick)[1])
-    return torch.stack(found, 1)
-
-
-@pytest.mark.parametrize("first", [box(0.0, 1.0), flat(), signed_gamma(0.25)], ids=str)
-@pytest.mark.parametrize("inner", [signed_gamma(0.25), epsilon(0.5)], ids=str)
-def test_zennit_agrees(first, inner):
     model, x = cnn(), images(cnn)
     chosen = composite(model, first=first, inner=inner, last=zero())
-    assert_close(lrp(model, x, rules=chosen), peer(model, x, chosen), 1e-8)
+    names = [([name], zennits(rule)) for name, rule in zip(weighted(model), chosen, strict=True)]
+    names += [([name], Norm(TINY)) for name, layer in model.named_children() if isinstance(layer, nn.AvgPool2d)]
+    expected = []
+    for pick in torch.eye(5):
+        with Gradient(model=model, composite=NameMapComposite(names)) as attribute:
+            expected.append(attribute(x.clone(), lambda out, pick=pick: out.detach() * pick)[1])
+    assert_close(lrp(model, x, rules=chosen), torch.stack(expected, 1), 1e-8)
 
 
-def test_captum_agrees_on_the_plain_gamma_rule():
-    from captum.attr import LRP
-    from captum.attr._utils.lrp_rules import EpsilonRule, GammaRule
+def captums(rule):
+    from captum.attr._utils import lrp_rules as peer
 
+    if rule.name == "gamma":
+        return peer.GammaRule(gamma=rule.amount)
+    return peer.Alpha1_Beta0_Rule() if rule == z_plus() else peer.EpsilonRule(epsilon=getattr(rule, "amount", TINY))
+
+
+@pytest.mark.parametrize("rule", [gamma(0.3), z_plus(), epsilon(0.2)], ids=str)
+def test_captum_agrees(rule):
     # without biases: captum leaves them as they are, where here they are one more input
+    pytest.importorskip("captum")
+    from captum.attr import LRP
+
     layers = nn.Linear(6, 5, bias=False), nn.ReLU(), nn.Linear(5, 4, bias=False)
     model, x = nn.Sequential(*layers).eval(), torch.rand(3, 6)
     expected = []
     for k in range(4):
-        model[0].rule, model[2].rule = GammaRule(gamma=0.3), EpsilonRule(epsilon=1e-14)  # captum takes them off again
+        model[0].rule, model[2].rule = captums(rule), captums(zero())  # captum takes them off again
         expected.append(LRP(model).attribute(x.clone().requires_grad_(), target=k).detach())
-    expected = torch.stack(expected, 1)
-    assert_close(lrp(model, x, rules=[gamma(0.3), zero()]), expected, 1e-7)
+    assert_close(lrp(model, x, rules=[rule, zero()]), torch.stack(expected, 1), 1e-7)
 
 
 # ---- networks
@@ -379,11 +370,57 @@ def test_wrong_arguments(options, said):
         lrp(deep(), torch.rand(2, 7), **options)
 
 
-@pytest.mark.parametrize("make", [lambda: gamma(-0.1), lambda: epsilon(float("nan")), lambda: box(1.0, 1.0)])
-def test_wrong_rules(make):
-    with pytest.raises(ValueError, match=r"must not be negative|lower and a higher"):
-        make()
+# ---- which layer has which rule
 
 
-def test_rules_are_plain_values():
-    assert gamma(0.3) == rules_of.gamma(0.3) != gamma(0.3, bias=False)
+class Nested(nn.Module):
+    """Convolutions in a part of their own, then a dense and a spectral layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(2, 3, 2), nn.ReLU(), nn.Conv2d(3, 2, 2), nn.ReLU(), nn.Flatten())
+        self.hidden, self.relu, self.head = Dense(8, 6), nn.ReLU(), SpectralLinear(6, 5)
+
+    def forward(self, x):
+        return self.head(self.relu(self.hidden(self.features(x))))
+
+
+FOUR = [box(0.0, 1.0), gamma(0.3), epsilon(0.2), zero()]  # of features.0, features.2, hidden, head
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        dict(zip(("features.0", "features.2", "hidden", "head"), FOUR, strict=True)),
+        {"features.0": FOUR[0], "feat*": FOUR[1], "h?d*": FOUR[2], "*": FOUR[3]},
+        {0: FOUR[0], nn.Conv2d: FOUR[1], nn.Linear: FOUR[2], SpectralLinear: FOUR[3]},
+        {-1: FOUR[3], -4: FOUR[0], Dense: FOUR[2], nn.Module: FOUR[1]},
+        [(slice(None, 1), FOUR[0]), (slice(2, 3), FOUR[2]), ("head", FOUR[3]), (slice(None), FOUR[1])],
+        tuple(FOUR),
+    ],
+    ids=["names", "patterns", "types", "from the end", "slices", "in order"],
+)
+def test_rules_by_name_type_and_position(rules):
+    model, x = Nested().eval(), torch.rand(3, 2, 4, 4)
+    flattened = nn.Sequential(*model.features, model.hidden, model.relu, model.head).eval()
+    assert_close(lrp(model, x, rules=rules), lrp_oracle.lrp(flattened, x, FOUR))
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        ({"layer5": zero(), "*": zero()}, r"'layer5' fits none of the layers.*: layer1 \(SpectralLinear\), layer2"),
+        ({nn.Conv2d: zero()}, "Conv2d'> fits none"),
+        ({4: zero()}, "selector 4 fits none"),
+        ({-5: zero()}, "selector -5 fits none"),
+        ([(slice(4, None), zero())], r"slice\(4, None, None\) fits none"),
+        ({"*": gamma(0.1), "layer1": zero()}, "earlier selectors take all layers that 'layer1' fits"),
+        ({"layer[12]": zero()}, r"the layers layer3, layer4 have no rule: add \('\*', rule\)"),
+        ([(0, zero()), zero()], "all rules, or all pairs"),
+        ([(0.5, zero())], "0.5 selects no layers"),
+        ({}, "0 rules for 4 layers"),
+    ],
+)
+def test_wrong_selectors(rules, said):
+    with pytest.raises(ValueError, match=said):
+        propagation.assigned(propagation.traced(deep()), rules)

@@ -8,9 +8,21 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from spectral_lens.explain.lrp import box, epsilon, flat, gamma, lrp, signed_gamma, weighted, zero
+from spectral_lens.explain.lrp import lrp, weighted
 from spectral_lens.explain.lrp_bounds import column_norm, contributions, layer_norms, product_bound
 from spectral_lens.explain.quality import redistribution
+from spectral_lens.explain.rules import (
+    Rule,
+    alpha_beta,
+    box,
+    epsilon,
+    flat,
+    gamma,
+    generalised_gamma,
+    w_square,
+    z_plus,
+    zero,
+)
 from spectral_lens.operators.spectra import sigma
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -97,7 +109,7 @@ def columns(layer, x, rule):
 def test_it_is_the_norm_of_the_column_written_out(make, rule):
     layer, x = make(False), torch.rand(4, *SHAPE[make])
     expected = columns(layer, x, rule).abs().sum(2)
-    assert_close(column_norm(*contributions(layer, x)["0"], rule.amount), expected, 1e-9)
+    assert_close(column_norm(*contributions(layer, x)["0"], rule.column_gamma), expected, 1e-9)
 
 
 @pytest.mark.parametrize("amount", [0.0, 0.25, 3.0])
@@ -202,10 +214,37 @@ def test_columns_count_unless_a_relu_stops_them(kind):
     assert_close(layer_norms(model, x, rules=zero())["one"], sizes.masked_fill(stopped, 0).amax(1), 1e-9)
 
 
-@pytest.mark.parametrize("rule", [epsilon(0.1), signed_gamma(0.2), box(0.0, 1.0), flat()], ids=lambda rule: rule.name)
+@pytest.mark.parametrize(
+    "rule",
+    [epsilon(0.1), generalised_gamma(0.2), z_plus(), alpha_beta(2.0, 1.0), box(0.0, 1.0), flat(), w_square(),
+     zero(stabiliser=1e-6), gamma(0.2, stabiliser=1e-6)],
+    ids=str,
+)  # fmt: skip
 def test_other_rules_are_refused(rule):
-    with pytest.raises(ValueError, match=f"the rule '{rule.name}' has no closed form"):
+    with pytest.raises(ValueError, match=rf"no closed form is proven for the rule {rule.name}\("):
         layer_norms(network(), images(), rules=[rule, zero(), zero()])
+
+
+def test_a_rule_of_your_own_is_refused_until_it_says_its_gamma():
+    class Mine(Rule):
+        def terms(self, layer):
+            return [(layer.z, layer.z)]
+
+    class Proven(Mine):
+        column_gamma = 0.0
+
+    with pytest.raises(ValueError, match=r"proven for the rule .*Mine"):
+        layer_norms(network(), images(), rules=Mine())
+    model, x = network(), images()
+    found, expected = (layer_norms(model, x, rules=rule) for rule in (Proven(), zero()))
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_rules_by_name():
+    model, x = network(), images()
+    found = layer_norms(model, x, rules={"0": gamma(0.4), "*": zero()})
+    expected = layer_norms(model, x, rules=[gamma(0.4), zero(), zero()])
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 def test_gamma_is_refused_where_inputs_are_negative():

@@ -7,7 +7,7 @@ import pytest
 import scipy.linalg
 import torch
 
-from spectral_lens.explain.perturbation import cosine_distance, frechet_distance, instability, relative_difference
+from spectral_lens.explain.perturbation import cosine_distance, frechet_distance, relative_difference, robustness
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -105,9 +105,9 @@ def test_sets_that_cannot_be_compared():
         frechet_distance(torch.ones(2, 4), torch.full((2, 4), math.inf))
 
 
-def test_the_instability_of_a_method():
+def test_the_robustness_of_a_method():
     W, x, noise = torch.randn(5, 5), torch.randn(6, 5), 0.1 * torch.randn(6, 5)
-    found = instability(lambda x: (x @ W).tanh(), x, noise)
+    found = robustness(lambda x: (x @ W).tanh(), x, noise)
     maps, shifted = (x @ W).tanh(), ((x + noise) @ W).tanh()
     torch.testing.assert_close(found.cosine, cosine_distance(maps, shifted))
     torch.testing.assert_close(found.relative, relative_difference(maps, shifted, noise))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 from torch import nn
 
-from spectral_lens.explain.pixel_flipping import area, blurred, constant, curves, inpainted, order
+from spectral_lens.explain.pixel_flipping import area, blurred, constant, curves, inpainted, ranking
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -28,94 +28,94 @@ def assert_close(found, expected, tolerance=1e-12):
     torch.testing.assert_close(found, expected, rtol=0, atol=tolerance * expected.abs().max().item())
 
 
-# ---- the order
+# ---- the ranking
 
 
 def test_the_most_relevant_is_first():
     relevance = torch.tensor([[[1.0, 5.0, 3.0, -2.0]], [[-1.0, -7.0, 0.0, 2.0]]])
-    assert order(relevance).tolist() == [[[1, 2, 0, 3]], [[3, 2, 0, 1]]]
+    assert ranking(relevance).tolist() == [[[1, 2, 0, 3]], [[3, 2, 0, 1]]]
 
 
 def test_the_channels_of_a_pixel_add_up():
     relevance = torch.tensor([3.0, -1.0, 0.0, -2.5, 2.0, 0.7])  # two planes of three pixels: 0.5, 1, 0.7
-    assert order(relevance, channels=2).tolist() == [1, 2, 0]
-    assert order(relevance).tolist() == [0, 4, 5, 2, 1, 3]
+    assert ranking(relevance, channels=2).tolist() == [1, 2, 0]
+    assert ranking(relevance).tolist() == [0, 4, 5, 2, 1, 3]
 
 
 def test_ties_keep_the_order_of_the_pixels():
     relevance = torch.zeros(2, 3, 101)
     relevance[..., 40], relevance[..., 7] = 1, -1
     rest = [k for k in range(101) if k not in (40, 7)]
-    assert torch.equal(order(relevance), torch.tensor([40, *rest, 7]).expand(2, 3, 101))
+    assert torch.equal(ranking(relevance), torch.tensor([40, *rest, 7]).expand(2, 3, 101))
 
 
 @pytest.mark.parametrize("channels", [0, -2, 4])
 def test_inputs_that_are_no_planes_are_refused(channels):
     with pytest.raises(ValueError, match=f"10 inputs are not {channels} planes"):
-        order(torch.zeros(3, 10), channels=channels)
+        ranking(torch.zeros(3, 10), channels=channels)
 
 
 # ---- the curves
 
 
 def test_a_linear_model_loses_its_terms_one_after_the_other():
-    model, x, orders = nn.Linear(17, 4).eval(), torch.randn(5, 17), shuffled(3, 5, 17)
+    model, x, rankings = nn.Linear(17, 4).eval(), torch.randn(5, 17), shuffled(3, 5, 17)
     target = torch.tensor([2, 0, 3, 1, 2])
     terms = (model.weight[target] * x).detach()
     start = terms.sum(1) + model.bias[target].detach()
-    lost = terms.expand(3, 5, 17).gather(2, orders).cumsum(2)
+    lost = terms.expand(3, 5, 17).gather(2, rankings).cumsum(2)
     expected = start.view(5, 1) - torch.cat([torch.zeros(3, 5, 1), lost], 2)
-    assert_close(curves(model, x, orders, target, share=1.0), expected)
-    assert_close(curves(model, x, orders, target, share=0.6), expected[..., :11])
-    assert_close(curves(model, x, orders, target, share=0.6, steps=3), expected[..., [0, 3, 7, 10]])
+    assert_close(curves(model, x, rankings, target, fraction=1.0), expected)
+    assert_close(curves(model, x, rankings, target, fraction=0.6), expected[..., :11])
+    assert_close(curves(model, x, rankings, target, fraction=0.6, steps=3), expected[..., [0, 3, 7, 10]])
 
 
 @pytest.mark.parametrize(("side", "points"), [(6, 3), (1, 2)])
 def test_a_twentieth_of_the_pixels_goes_by_default_but_at_least_one(side, points):
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * side * 7, 5)).eval()
-    x, orders = torch.randn(2, 3, side, 7), shuffled(4, 2, side * 7)
-    found = curves(model, x, orders, torch.tensor([4, 0]))
+    x, rankings = torch.randn(2, 3, side, 7), shuffled(4, 2, side * 7)
+    found = curves(model, x, rankings, torch.tensor([4, 0]))
     assert found.shape == (4, 2, points)
     assert not found.requires_grad
 
 
-def by_hand(model, x, orders, target, fill, counts):
+def by_hand(model, x, rankings, target, imputer, counts):
     """The output without the first so many pixels of an order: one order, one image, one step at a time."""
-    found = torch.zeros(*orders.shape[:2], len(counts))
+    found = torch.zeros(*rankings.shape[:2], len(counts))
     for m, n, step in itertools.product(*map(range, found.shape)):
-        gone = torch.zeros(orders.shape[2], dtype=torch.bool)
-        gone[orders[m, n, : counts[step]]] = True
-        gone = gone.view(-1, *x.shape[2:]).expand_as(x[n])
-        image = fill(x[n], gone) if counts[step] else x[n]
+        masked = torch.zeros(rankings.shape[2], dtype=torch.bool)
+        masked[rankings[m, n, : counts[step]]] = True
+        masked = masked.view(-1, *x.shape[2:]).expand_as(x[n])
+        image = imputer(x[n], masked) if counts[step] else x[n]
         found[m, n, step] = model(image[None])[0, target[n]].item()
     return found
 
 
 def set_to(value):
-    return lambda image, gone: image.masked_fill(gone, value)
+    return lambda image, masked: image.masked_fill(masked, value)
 
 
 def smoothed(sigma):
-    def fill(image, gone):
-        radius = min(round(3 * sigma), min(gone.shape[1:]) - 1)
+    def impute(image, masked):
+        radius = min(round(3 * sigma), min(masked.shape[1:]) - 1)
         planes = [gaussian_filter(plane.numpy(), sigma, mode="mirror", radius=radius) for plane in image]
-        return torch.where(gone, torch.from_numpy(np.stack(planes)), image)
+        return torch.where(masked, torch.from_numpy(np.stack(planes)), image)
 
-    return fill
+    return impute
 
 
 def painted(radius):
-    def fill(image, gone):
+    def impute(image, masked):
         planes = [
             cv2.inpaint(plane.numpy().astype(np.float32), mask.numpy().astype(np.uint8), radius, cv2.INPAINT_TELEA)
-            for plane, mask in zip(image, gone, strict=True)
+            for plane, mask in zip(image, masked, strict=True)
         ]
         return torch.from_numpy(np.stack(planes)).double()
 
-    return fill
+    return impute
 
 
-FILLERS = {
+IMPUTERS = {
     "zero": (None, set_to(0.0)),
     "another value": (constant(-0.3), set_to(-0.3)),
     "blurred": (blurred(1.2), smoothed(1.2)),
@@ -125,40 +125,40 @@ FILLERS = {
 }
 
 
-@pytest.mark.parametrize("name", FILLERS)
+@pytest.mark.parametrize("name", IMPUTERS)
 @pytest.mark.parametrize("planes", [1, 3], ids=["pixels", "inputs"])
 def test_all_at_once_is_one_after_the_other(name, planes):
-    fill, fill_by_hand = FILLERS[name]
+    imputer, by_hand_too = IMPUTERS[name]
     model, x, target = cnn(), torch.rand(3, 3, 6, 7), torch.tensor([1, 4, 0])
-    orders = shuffled(2, 3, 42 * planes)
+    rankings = shuffled(2, 3, 42 * planes)
     counts = [round(42 * planes * 2 / 3 * step / 5) for step in range(6)]
-    found = curves(model, x, orders, target, fill=fill, share=2 / 3, steps=5, chunk=7)
-    assert_close(found, by_hand(model, x, orders, target, fill_by_hand, counts))
+    found = curves(model, x, rankings, target, imputer=imputer, fraction=2 / 3, steps=5, chunk=7)
+    assert_close(found, by_hand(model, x, rankings, target, by_hand_too, counts))
 
 
 @pytest.mark.parametrize("name", ["zero", "blurred", "inpainted"])
 def test_the_chunk_does_not_change_the_numbers(name):
     model, x, target = cnn(), torch.rand(3, 3, 6, 7), torch.tensor([1, 4, 0])
-    orders = shuffled(2, 3, 42)
-    whole, *others = (curves(model, x, orders, target, fill=FILLERS[name][0], chunk=c) for c in (500, 1, 2, 5))
+    rankings = shuffled(2, 3, 42)
+    whole, *others = (curves(model, x, rankings, target, imputer=IMPUTERS[name][0], chunk=c) for c in (500, 1, 2, 5))
     for other in others:
         assert_close(other, whole)
 
 
-GOOD = {"share": 0.2, "target": torch.tensor([0, 4, 2]), "orders": torch.arange(20).expand(2, 3, 20)}
+GOOD = {"fraction": 0.2, "target": torch.tensor([0, 4, 2]), "rankings": torch.arange(20).expand(2, 3, 20)}
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"orders": torch.arange(21).expand(2, 3, 21)}, r"orders is \(2, 3, 21\) for inputs \(3, 3, 4, 5\)"),
-        ({"orders": torch.zeros(2, 3, 20, dtype=torch.int64)}, "all pixels 0 to 19 once"),
-        ({"orders": torch.arange(1, 21).expand(2, 3, 20)}, "all pixels 0 to 19 once"),
+        ({"rankings": torch.arange(21).expand(2, 3, 21)}, r"rankings is \(2, 3, 21\) for inputs \(3, 3, 4, 5\)"),
+        ({"rankings": torch.zeros(2, 3, 20, dtype=torch.int64)}, "all pixels 0 to 19 once"),
+        ({"rankings": torch.arange(1, 21).expand(2, 3, 20)}, "all pixels 0 to 19 once"),
         ({"target": torch.tensor([0, -1, 2])}, "one output for each of 3 samples, from 0"),
         ({"target": torch.tensor([0, 5, 2])}, "target 5 does not exist: the model has 5 outputs"),
-        ({"share": 0.0}, "share=0.0"),
-        ({"share": 1.5}, "share=1.5"),
-        ({"steps": 0}, "steps=0: a share of 0.2 of 20 pixels is 4"),
+        ({"fraction": 0.0}, "fraction=0.0"),
+        ({"fraction": 1.5}, "fraction=1.5"),
+        ({"steps": 0}, "steps=0: a fraction of 0.2 of 20 pixels is 4"),
         ({"steps": 5}, "steps=5"),
         ({"chunk": 0}, "chunk=0"),
     ],
@@ -187,17 +187,17 @@ def test_the_area_in_closed_form():
 def test_equal_terms_fall_on_a_straight_line():
     model = nn.Linear(20, 1, bias=False).eval()
     nn.init.constant_(model.weight, 0.3)
-    found = curves(model, torch.ones(2, 20), shuffled(3, 2, 20), torch.tensor([0, 0]), share=0.4)
+    found = curves(model, torch.ones(2, 20), shuffled(3, 2, 20), torch.tensor([0, 0]), fraction=0.4)
     assert_close(area(found), torch.full((3, 2), 0.8))
 
 
 @settings(deadline=None, derandomize=True, max_examples=30)
 @given(st.integers(0, 2**30))
-def test_no_order_is_better_than_that_of_the_terms(seed):
+def test_no_ranking_is_better_than_that_of_the_terms(seed):
     torch.manual_seed(seed)
     model, x, target = nn.Linear(11, 3).eval(), torch.randn(2, 11), torch.tensor([2, 1])
-    best = order((model.weight[target] * x).detach())
-    found = curves(model, x, torch.cat([best[None], shuffled(9, 2, 11)]), target, share=0.7)
+    best = ranking((model.weight[target] * x).detach())
+    found = curves(model, x, torch.cat([best[None], shuffled(9, 2, 11)]), target, fraction=0.7)
     height = area(found, relative=False)
     assert (height[0] <= height + 1e-12).all()
     assert (height[0] < height[1:].amax(0)).all()

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from spectral_lens.explain.pixel_flipping import Filler, area, curves, order
+from spectral_lens.explain.pixel_flipping import Imputer, area, curves, ranking
 from spectral_lens.explain.quality import entropy, redistribution, spectral_measures
 
 __all__ = ["BETTER", "by_measure", "joined", "of_class", "of_maps", "spectral"]
@@ -51,7 +51,7 @@ def of_maps(
     target: Int[Tensor, " n"],
     maps: Mapping[str, Float[Tensor, "_ n inputs"]],
     *,
-    imputer: Filler | None = None,
+    imputer: Imputer | None = None,
     fraction: float = 0.05,
     steps: int | None = None,
     chunk: int = 500,
@@ -71,11 +71,11 @@ def of_maps(
     """
     channels = x.shape[1] if x.ndim > 2 else 1
     pixels = {name: each.unflatten(-1, (channels, -1)).sum(-2) for name, each in maps.items()}
-    orders, sizes = [order(torch.cat(list(pixels.values())))], [len(each) for each in pixels.values()]
+    orders, sizes = [ranking(torch.cat(list(pixels.values())))], [len(each) for each in pixels.values()]
     if generator is not None:
         orders.append(torch.rand(1, *orders[0].shape[1:], generator=generator).argsort(2).to(x.device))
         sizes.append(1)
-    curve = curves(model, x, torch.cat(orders), target, fill=imputer, share=fraction, steps=steps, chunk=chunk)
+    curve = curves(model, x, torch.cat(orders), target, imputer=imputer, fraction=fraction, steps=steps, chunk=chunk)
     areas = [part.T for part in area(curve).split(sizes)]
     found = {
         name: {"pixel flipping": flips, "entropy": entropy(each).T}

@@ -15,11 +15,24 @@ from torch import Tensor, nn
 from spectral_lens._runtime.conv_backward import Swift
 from spectral_lens.operators._pullback import Outputs, at_a_time, checked, pullback
 
+__all__ = ["gradient", "gradient_x_input", "integrated_gradients", "of_class", "saliency", "smoothgrad"]
+
 
 def gradient(
     model: nn.Module, x: Float[Tensor, "n *d"], *, outputs: Outputs = None, chunk: int | None = None
 ) -> Float[Tensor, "n k *d"]:
-    """The derivative of each output by each input."""
+    """The derivative of each output by each input.
+
+    outputs: the indices of some; or a read-out, a floating (k, m) matrix whose rows are linear maps of the m outputs;
+    by default all.  chunk: outputs pulled back at a time, by default as many as the memory takes.
+    Raises ValueError for a model in training mode, inputs that are not finite, and outputs that do not exist.
+
+    >>> model, x = nn.Linear(5, 3).eval(), torch.rand(2, 5)
+    >>> torch.equal(gradient(model, x), model.weight.expand(2, 3, 5))
+    True
+    >>> gradient(model, x, outputs=[2, 0]).shape
+    torch.Size([2, 2, 5])
+    """
     checked(model, x)
     return pullback(model, x, outputs=outputs, chunk=chunk)
 
@@ -28,6 +41,10 @@ def of_class(model: nn.Module, x: Float[Tensor, "n *d"], label: Int[Tensor, " m"
     """The derivative of a single output of each sample, `label`, by its inputs: one backward pass for all.
 
     Raises ValueError for labels that are not as many as the samples, or no outputs of the model.
+
+    >>> model, x = nn.Linear(5, 3).eval(), torch.rand(2, 5)
+    >>> torch.equal(of_class(model, x, torch.tensor([2, 0])), model.weight[[2, 0]])
+    True
     """
     checked(model, x)
     if label.shape != x.shape[:1]:
@@ -44,14 +61,24 @@ def of_class(model: nn.Module, x: Float[Tensor, "n *d"], label: Int[Tensor, " m"
 def saliency(
     model: nn.Module, x: Float[Tensor, "n *d"], *, outputs: Outputs = None, chunk: int | None = None
 ) -> Float[Tensor, "n k *d"]:
-    """|gradient|.  [Simonyan et al. 2014]"""
+    """|gradient|.  [Simonyan et al. 2014]
+
+    >>> model, x = nn.Linear(5, 3).eval(), torch.rand(2, 5)
+    >>> torch.equal(saliency(model, x)[0], model.weight.abs())
+    True
+    """
     return gradient(model, x, outputs=outputs, chunk=chunk).abs_()
 
 
 def gradient_x_input(
     model: nn.Module, x: Float[Tensor, "n *d"], *, outputs: Outputs = None, chunk: int | None = None
 ) -> Float[Tensor, "n k *d"]:
-    """The gradient times the input."""
+    """The gradient times the input: for linear models, each input's contribution to the output.
+
+    >>> model, x = nn.Linear(5, 3, bias=False).eval(), torch.rand(2, 5)
+    >>> torch.allclose(gradient_x_input(model, x).sum(2), model(x))
+    True
+    """
     return gradient(model, x, outputs=outputs, chunk=chunk).mul_(x.unsqueeze(1))
 
 
@@ -70,12 +97,18 @@ def integrated_gradients(
     rule: "right" takes `steps` equidistant points, the input among them, the baseline not, as maess does with ten;
     "gauss-legendre" takes that many points of the quadrature, which is far more precise for smooth models.
     Adds up to f(x) - f(baseline) up to the error of the quadrature.
+    Raises ValueError for another rule, and for no steps.
+
+    >>> model, x = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)).double().eval(), torch.rand(2, 5).double()
+    >>> found = integrated_gradients(model, x, rule="gauss-legendre", steps=20)
+    >>> torch.allclose(found.sum(2), model(x) - model(0 * x))
+    True
     """
     checked(model, x)
-    points, weights = _quadrature(steps, rule, x)
+    nodes, weights = _quadrature(steps, rule, x)
     difference = x - baseline
-    there = baseline + points.view(-1, *[1] * x.ndim) * difference
-    found = pullback(_mean_at(model, there, weights), torch.zeros_like(x), outputs=outputs, chunk=chunk)
+    points = baseline + nodes.view(-1, *[1] * x.ndim) * difference
+    found = pullback(_mean_at(model, points, weights), torch.zeros_like(x), outputs=outputs, chunk=chunk)
     return found.mul_(difference.unsqueeze(1))
 
 
@@ -94,6 +127,11 @@ def smoothgrad(
 
     [Smilkov et al. 2017; ten samples in maess, 4.1]  times_input: multiplied by the input without noise.
     generator: of the noise, on the CPU, so that it is the same everywhere.
+    Raises ValueError for no samples, and for a negative sigma.
+
+    >>> model, x = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)).eval(), torch.rand(2, 5)
+    >>> smoothgrad(model, x, sigma=0.1, generator=torch.Generator().manual_seed(0)).shape
+    torch.Size([2, 3, 5])
     """
     checked(model, x)
     if samples < 1 or sigma < 0:
@@ -105,31 +143,31 @@ def smoothgrad(
 
 
 def _mean_at(
-    model: nn.Module, there: Float[Tensor, "s n *d"], weights: Float[Tensor, " s"]
+    model: nn.Module, points: Float[Tensor, "s n *d"], weights: Float[Tensor, " s"]
 ) -> Callable[[Tensor], Tensor]:
     """The weighted mean of the outputs at all points, as a function of one shift of them all: its derivative is the
     weighted mean of the gradients, and only one of them is ever held."""
-    points = max(1, at_a_time(there[0]) // there.shape[1])
+    size = max(1, at_a_time(points[0]) // points.shape[1])
 
     def mean(shift: Tensor) -> Tensor:
         parts = []
-        for some, its in zip(there.split(points), weights.split(points), strict=True):
-            out = model((some + shift).flatten(0, 1)).unflatten(0, some.shape[:2])
-            parts.append(torch.einsum("s,snm->nm", its, out))
+        for batch, share in zip(points.split(size), weights.split(size), strict=True):
+            out = model((batch + shift).flatten(0, 1)).unflatten(0, batch.shape[:2])
+            parts.append(torch.einsum("s,snm->nm", share, out))
         return torch.stack(parts).sum(0)
 
     return mean
 
 
-def _quadrature(steps: int, rule: str, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Points in (0, 1] and their weights, which sum to one."""
+def _quadrature(steps: int, rule: str, template: Tensor) -> tuple[Tensor, Tensor]:
+    """Nodes in (0, 1] and their weights, which sum to one."""
     if steps < 1:
         raise ValueError(f"steps={steps} must be at least 1.")
     if rule == "right":
-        points, weights = np.arange(1, steps + 1) / steps, np.full(steps, 1 / steps)
+        nodes, weights = np.arange(1, steps + 1) / steps, np.full(steps, 1 / steps)
     elif rule == "gauss-legendre":
-        points, weights = np.polynomial.legendre.leggauss(steps)
-        points, weights = (points + 1) / 2, weights / 2
+        nodes, weights = np.polynomial.legendre.leggauss(steps)
+        nodes, weights = (nodes + 1) / 2, weights / 2
     else:
         raise ValueError(f"rule={rule!r} is unknown: use 'right' or 'gauss-legendre'.")
-    return torch.as_tensor(points).to(like), torch.as_tensor(weights).to(like)
+    return torch.as_tensor(nodes).to(template), torch.as_tensor(weights).to(template)

@@ -4,7 +4,6 @@
 """
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,9 +11,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from spectral_lens.explain.lrp import Rule, affine_of, one_each
+from spectral_lens.explain._layer import layer_of
+from spectral_lens.explain.lrp import Rules, assigned
+from spectral_lens.explain.rules import Rule
 from spectral_lens.nn.graphs import module_of, traced, weighted_nodes
 from spectral_lens.operators._pullback import checked
+
+__all__ = ["column_norm", "contributions", "layer_norms", "product_bound"]
 
 
 def contributions(
@@ -23,6 +26,11 @@ def contributions(
     """For each layer with weights, by name: the positive contributions to each of its sums, p, and the negative, |n|.
 
     The sum itself is p - |n|.  bias: whether it is one of the contributions.
+
+    >>> model = nn.Linear(3, 1, bias=False).eval()
+    >>> _ = model.weight.data.copy_(torch.tensor([[3.0, -1.0, 2.0]]))
+    >>> contributions(model, torch.ones(1, 3))
+    {'0': (tensor([[5.]]), tensor([[1.]]))}
     """
     return _summed(model, x, bias).sums
 
@@ -34,6 +42,9 @@ def column_norm(
 
     ((1 + gamma) p + |n|) / |(1 + gamma) p - |n||, which is 1 + 2c / (1 - c + gamma) with c = |n| / p where p > |n|.
     Infinite where the contributions cancel.
+
+    >>> column_norm(torch.tensor([[5.0]]), torch.tensor([[1.0]]), 0.0)  # (5 + 1) / (5 - 1)
+    tensor([[1.5000]])
     """
     raised = (1 + gamma) * positive
     return (raised + negative) / (raised - negative).abs()
@@ -43,39 +54,37 @@ def layer_norms(
     model: nn.Module,
     x: Float[Tensor, "n *d"],
     *,
-    rules: Rule | Sequence[Rule],
+    rules: Rules,
     kept: Bool[Tensor, "n k"] | None = None,
 ) -> dict[str, Float[Tensor, " n"]]:
     """||R^(l)||_1 of each layer with weights: the largest `column_norm` among the columns that relevance can reach.
 
     These are the active ones where a ReLU follows, and the `kept` ones of a layer that makes the outputs.
-    Raises ValueError for what has no such closed form: other rules than zero and gamma, gamma for negative inputs.
+    Raises ValueError for what has no such closed form: rules without a `column_gamma`, gamma for negative inputs.
+
+    >>> from spectral_lens.explain.lrp import gamma
+    >>> model = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3)).eval()
+    >>> norms = layer_norms(model, torch.rand(2, 5), rules=gamma(0.25))
+    >>> list(norms), bool((norms["0"] >= 1).all())
+    (['0', '2'], True)
     """
     graph = traced(model)
-    nodes = weighted_nodes(graph)
-    chosen = one_each(rules, nodes)
-    for rule in chosen:
-        if rule.name not in ("zero", "gamma"):
-            raise ValueError(f"the rule {rule.name!r} has no closed form of its norm: zero and gamma have.")
-    found = {bias: _summed(model, x, bias) for bias in {True, *(rule.bias for rule in chosen)}}
-    sums = {bias: each.sums for bias, each in found.items()}
-    signed = [
-        str(n.target)
-        for n, rule in zip(nodes, chosen, strict=True)
-        if rule.amount and str(n.target) in found[True].signed
-    ]
+    chosen = assigned(graph, rules)
+    gammas = {node: _proven(rule) for node, rule in chosen.items()}
+    found = {bias: _summed(model, x, bias) for bias in {True, *(rule.bias for rule in chosen.values())}}
+    signed = [str(n.target) for n, rule in chosen.items() if rule.nonnegative and str(n.target) in found[True].signed]
     if signed:
         raise ValueError(
             f"LRP-gamma has a closed form for inputs that are not negative: {', '.join(signed)} has others."
         )
     norms = {}
-    for node, rule in zip(nodes, chosen, strict=True):
-        positive, negative = sums[True][str(node.target)]
+    for node, rule in chosen.items():
+        name = str(node.target)
+        positive, negative = found[True].sums[name]
         reached = positive > negative if _rectified(graph, node) else torch.ones_like(positive, dtype=torch.bool)
         if kept is not None and any(user.op == "output" for user in node.users):
             reached = reached & kept
-        norm = column_norm(*sums[rule.bias][str(node.target)], rule.amount)
-        norms[str(node.target)] = torch.where(reached, norm, 1).amax(1)
+        norms[name] = torch.where(reached, column_norm(*found[rule.bias].sums[name], gammas[node]), 1).amax(1)
     return norms
 
 
@@ -84,9 +93,18 @@ def product_bound(norms: dict[str, Float[Tensor, " n"]], columns: Float[Tensor, 
 
     Never below sigma_1 in a chain of layers that lose no relevance to biases.  Pooling and ReLU redistribute without
     amplifying: their factors are one.
+
+    >>> product_bound({"0": torch.tensor([2.0]), "2": torch.tensor([1.5])}, 4)
+    tensor([6.])
     """
     scale = columns.sqrt() if isinstance(columns, Tensor) else math.sqrt(columns)
     return scale * torch.stack(list(norms.values())).prod(0)
+
+
+def _proven(rule: Rule) -> float:
+    if rule.column_gamma is None:
+        raise ValueError(f"no closed form is proven for the rule {rule}: use zero or gamma, without a stabiliser.")
+    return rule.column_gamma
 
 
 def _summed(model: nn.Module, x: Tensor, bias: bool) -> "_Contributions":
@@ -110,15 +128,10 @@ class _Contributions(fx.Interpreter):
     def run_node(self, node: fx.Node) -> Any:
         if node.target in self.nodes:
             (a,), _ = self.fetch_args_kwargs_from_env(node)
-            affine, w, b = affine_of(module_of(self.graph_module, node))
-            b = b if self.bias and b is not None else None
-            up, down = w.clamp(min=0), w.clamp(max=0)
-            above, below = a.clamp(min=0), a.clamp(max=0)
-            positive = affine(above, up, None if b is None else b.clamp(min=0)) + affine(below, down, None)
-            negative = affine(above, down, None if b is None else b.clamp(max=0)) + affine(below, up, None)
+            layer = layer_of(module_of(self.graph_module, node), a, with_bias=self.bias)
             if (a < 0).any():
                 self.signed.add(str(node.target))
-            self.sums[str(node.target)] = positive.flatten(1), -negative.flatten(1)
+            self.sums[str(node.target)] = layer.positive.flatten(1), -layer.negative.flatten(1)
         return super().run_node(node)
 
 

@@ -1,4 +1,4 @@
-"""How far the attributions of inputs and of the same inputs with noise lie apart.
+"""The robustness of attributions: how far those of inputs and of the same inputs with noise lie apart.
 
 The texts of katende measure it by "FD", which the review reads as Frechet distance; a finite difference is as
 plausible.  Both are here, and the cosine distance beside them.  Everything in double precision.
@@ -12,21 +12,36 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+__all__ = ["Robustness", "cosine_distance", "frechet_distance", "relative_difference", "robustness"]
 
-class Instability(NamedTuple):
-    """How far the attributions of x and of x + noise lie apart: `cosine` and `relative`, (n,), and `frechet`, ()."""
+
+class Robustness(NamedTuple):
+    """How far the attributions of x and of x + noise lie apart: `cosine` and `relative`, (n,), and `frechet`, ().
+
+    The smaller, the more robust.
+    """
 
     cosine: Float[Tensor, " n"]
     relative: Float[Tensor, " n"]
     frechet: Float[Tensor, ""]
 
 
-def instability(
+def robustness(
     explain: Callable[[Tensor], Tensor], x: Float[Tensor, "n *d"], noise: Float[Tensor, "n *d"]
-) -> Instability:
-    """The three measures of a method, (n, *d) to maps (n, *e), such as `lambda x: saliency(model, x)[:, 3]`."""
+) -> Robustness:
+    """The three distances of a method, (n, *d) to maps (n, *e), such as `lambda x: saliency(model, x)[:, 3]`.
+
+    Errors: as in `relative_difference` and `frechet_distance`.
+
+    >>> x = torch.tensor([[3.0, 4.0], [6.0, 8.0]])
+    >>> found = robustness(lambda x: x, x, torch.ones(2, 2))  # of maps that are the inputs
+    >>> [round(value, 6) for value in found.relative.tolist()]  # 1 / |x|
+    [0.2, 0.1]
+    >>> round(float(found.frechet), 6)  # the shift, squared
+    2.0
+    """
     maps, shifted = explain(x), explain(x + noise)
-    return Instability(
+    return Robustness(
         cosine_distance(maps, shifted), relative_difference(maps, shifted, noise), frechet_distance(maps, shifted)
     )
 
@@ -36,6 +51,10 @@ def cosine_distance(maps: Float[Tensor, "n *e"], shifted: Float[Tensor, "..."]) 
 
     Two maps that are zero are alike (0); one that is zero has no direction in common with the other (1).
     Raises ValueError for maps of different shapes, of no samples, or that are not finite.
+
+    >>> found = cosine_distance(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([[0.0, 3.0], [-2.0, 0.0]]))
+    >>> [round(value, 6) for value in found.tolist()]
+    [1.0, 2.0]
     """
     one, other = _maps(maps, shifted)
     a, b = _length(one), _length(other)
@@ -50,6 +69,9 @@ def relative_difference(
 
     In units of one over the input's.  Infinite where a map that was zero changed, 0 where it did not.
     Raises ValueError as `cosine_distance`, and for a sample without noise.
+
+    >>> relative_difference(torch.tensor([[3.0, 4.0]]), torch.tensor([[3.0, 5.0]]), torch.tensor([[0.5]])).tolist()
+    [0.4]
     """
     one, other = _maps(maps, shifted)
     size = _length(noise.to(one))
@@ -68,6 +90,10 @@ def frechet_distance(maps: Float[Tensor, "n *e"], shifted: Float[Tensor, "..."])
     Few samples: two sets of n maps from one law with covariance C are some 2 tr(C) / n apart by their means alone,
     and further by their covariances, whose rank is below n.  Compare only values of the same n.
     Raises ValueError for maps of different shapes, that are not finite, and for fewer than two samples.
+
+    >>> maps = torch.tensor([[0.0, 1.0], [2.0, 1.0], [1.0, 0.0]])
+    >>> round(float(frechet_distance(maps, maps + 3)), 6)  # moved by (3, 3)
+    18.0
     """
     if maps.shape[1:] != shifted.shape[1:]:
         raise ValueError(f"the maps are {tuple(maps.shape)} and {tuple(shifted.shape)}: they must be alike.")

@@ -1,6 +1,6 @@
 """Pixel flipping: how fast an output falls while the inputs that an explanation ranks highest are taken away.
 
-[Samek et al. 2016; maess, 4.1]  All images, all orders and all steps are one long list of masked images, which the
+[Samek et al. 2016; maess, 4.1]  All images, all rankings and all steps are one long list of masked images, which the
 model sees in large batches.
 """
 
@@ -15,15 +15,22 @@ from torch import Tensor, nn
 
 from spectral_lens.operators._pullback import checked
 
-# (images (n, *d), gone (n, p)) to the images without those of their p pixels
-Filler = Callable[[Tensor, Tensor], Tensor]
+__all__ = ["Imputer", "area", "blurred", "constant", "curves", "inpainted", "ranking"]
+
+# (images (n, *d), masked (n, p)) to the images with those of their p pixels imputed
+Imputer = Callable[[Tensor, Tensor], Tensor]
 
 
-def order(relevance: Float[Tensor, "*m d"], *, channels: int = 1) -> Int[Tensor, "*m p"]:
+def ranking(relevance: Float[Tensor, "*m d"], *, channels: int = 1) -> Int[Tensor, "*m p"]:
     """The pixels of each explanation, the most relevant first; ties in the order of the pixels.
 
     relevance: inputs in one axis; channels: how many of them, one plane after the other, make up a pixel.
     Raises ValueError for inputs that are not so many planes.
+
+    >>> ranking(torch.tensor([0.5, 2.0, 1.0, -1.0]))
+    tensor([1, 2, 0, 3])
+    >>> ranking(torch.tensor([0.5, 2.0, 1.0, -1.0]), channels=2)  # of 0.5 + 1 and 2 - 1
+    tensor([0, 1])
     """
     if channels < 1 or relevance.shape[-1] % channels:
         raise ValueError(f"{relevance.shape[-1]} inputs are not {channels} planes of pixels.")
@@ -35,85 +42,108 @@ def order(relevance: Float[Tensor, "*m d"], *, channels: int = 1) -> Int[Tensor,
 def curves(
     model: nn.Module,
     x: Float[Tensor, "n *d"],
-    orders: Int[Tensor, "m n p"],
+    rankings: Int[Tensor, "m n p"],
     target: Int[Tensor, " n"],
     *,
-    fill: Filler | None = None,
-    share: float = 0.05,
+    imputer: Imputer | None = None,
+    fraction: float = 0.05,
     steps: int | None = None,
     chunk: int = 500,
 ) -> Float[Tensor, "m n points"]:
-    """The target's output after 0, 1, ... `steps` equal steps, in each of the m orders, up to a share of the pixels.
+    """The target's output after 0, 1, ... `steps` equal steps down each of the m rankings, to a fraction of the pixels.
 
-    target: the output of each sample that is watched.  fill: what takes the place of a pixel: `constant` (zero by
+    target: the output of each sample that is watched.  imputer: what takes the place of a pixel: `constant` (zero by
     default), `blurred` or `inpainted`.  steps: one pixel each by default.  chunk: images that the model sees at a time.
-    Raises ValueError for orders, targets, steps or a chunk that do not fit.
+    Raises ValueError for rankings, targets, steps or a chunk that do not fit.
+
+    >>> model = nn.Linear(4, 1, bias=False).eval()
+    >>> _ = model.weight.data.copy_(torch.tensor([[1.0, 4.0, 2.0, 3.0]]))
+    >>> x = torch.ones(1, 4)
+    >>> curves(model, x, ranking(model.weight * x)[None], torch.tensor([0]), fraction=1.0)
+    tensor([[[10.,  6.,  3.,  1.,  0.]]])
     """
     checked(model, x)
-    m, n, pixels = orders.shape
-    _check(x, orders, target, share, chunk)
-    last = max(1, round(share * pixels))
+    m, n, pixels = rankings.shape
+    _check(x, rankings, target, fraction, chunk)
+    last = max(1, round(fraction * pixels))
     steps = last if steps is None else steps
     if not 1 <= steps <= last:
         raise ValueError(
-            f"steps={steps}: a share of {share} of {pixels} pixels is {last}, one step takes at least one."
+            f"steps={steps}: a fraction of {fraction} of {pixels} pixels is {last}, one step takes at least one."
         )
-    fill = fill or constant()
-    gone_at = torch.linspace(0, last, steps + 1, device=x.device).round().long()
-    rank = torch.empty_like(orders)
-    rank.scatter_(2, orders, torch.arange(pixels, device=orders.device).expand_as(orders))
-    whole = torch.cat([_at(model(some), its) for some, its in zip(x.split(chunk), target.split(chunk), strict=True)])
+    imputer = imputer or constant()
+    removed = torch.linspace(0, last, steps + 1, device=x.device).round().long()
+    rank = torch.empty_like(rankings)
+    rank.scatter_(2, rankings, torch.arange(pixels, device=rankings.device).expand_as(rankings))
+    batches = zip(x.split(chunk), target.split(chunk), strict=True)
+    whole = torch.cat([_at(model(batch), targets) for batch, targets in batches])
     found = whole.new_empty(steps, m * n)
     rows = torch.cartesian_prod(torch.arange(steps), torch.arange(m * n)).to(x.device)
     rank = rank.flatten(0, 1)
-    for some in rows.split(chunk):
-        step, row = some.T
-        gone = rank[row] < gone_at[step + 1].unsqueeze(1)
+    for batch in rows.split(chunk):
+        step, row = batch.T
+        masked = rank[row] < removed[step + 1].unsqueeze(1)
         image = row % n
-        found[step, row] = _at(model(fill(x[image], gone)), target[image])
+        found[step, row] = _at(model(imputer(x[image], masked)), target[image])
     return torch.cat([whole.expand(1, m, n), found.view(steps, m, n)]).movedim(0, 2)
 
 
 def area(curve: Float[Tensor, "*m points"], *, relative: bool = True) -> Float[Tensor, "*m"]:
     """The mean height of the curve (trapezoidal rule), over its height at the start unless relative is False.
 
-    The lower, the better the order.
+    The lower, the better the ranking.
+
+    >>> area(torch.tensor([4.0, 2.0, 0.0]))
+    tensor(0.5000)
     """
     height = torch.trapezoid(curve, dx=1 / (curve.shape[-1] - 1), dim=-1)
     return height / curve[..., 0] if relative else height
 
 
-def constant(value: float = 0.0) -> Filler:
-    """The same value everywhere."""
-    return lambda images, gone: torch.where(_over(gone, images), value, images)
+def constant(value: float = 0.0) -> Imputer:
+    """The same value everywhere.
+
+    >>> constant(0.0)(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[True, False, True]]))
+    tensor([[0., 2., 0.]])
+    """
+    return lambda images, masked: torch.where(_over(masked, images), value, images)
 
 
-def blurred(sigma: float = 3.0) -> Filler:
-    """The image under a Gaussian blur of that standard deviation, in pixels (torchvision)."""
+def blurred(sigma: float = 3.0) -> Imputer:
+    """The image under a Gaussian blur of that standard deviation, in pixels (torchvision).
 
-    def fill(images: Tensor, gone: Tensor) -> Tensor:
+    >>> images, masked = torch.rand(2, 3, 6, 7), torch.rand(2, 42) < 0.5
+    >>> blurred(1.0)(images, masked).shape
+    torch.Size([2, 3, 6, 7])
+    """
+
+    def impute(images: Tensor, masked: Tensor) -> Tensor:
         from spectral_lens.datasets.vision import torchvision
 
         torchvision()  # first, see there
         from torchvision.transforms.v2.functional import gaussian_blur
 
         size = 2 * min(round(3 * sigma), min(images.shape[-2:]) - 1) + 1
-        return torch.where(_over(gone, images), gaussian_blur(images, [size, size], [sigma, sigma]), images)
+        return torch.where(_over(masked, images), gaussian_blur(images, [size, size], [sigma, sigma]), images)
 
-    return fill
+    return impute
 
 
-def inpainted(radius: float = 3.0) -> Filler:
+def inpainted(radius: float = 3.0) -> Imputer:
     """What OpenCV's fast marching makes of the pixels around, within that radius.  [Telea 2004]
 
     Each channel by itself, in single precision, several images at a time: OpenCV lets other threads work meanwhile.
+
+    >>> images, masked = torch.full((2, 3, 6, 7), 0.5), torch.rand(2, 42) < 0.5
+    >>> torch.allclose(inpainted()(images, masked), images)
+    True
     """
 
-    def fill(images: Tensor, gone: Tensor) -> Tensor:
+    def impute(images: Tensor, masked: Tensor) -> Tensor:
         import cv2
 
         planes = images.float().cpu().flatten(0, 1).contiguous().numpy()
-        masks = _over(gone, images).expand_as(images).flatten(0, 1).cpu().byte().numpy()
+        masks = _over(masked, images).expand_as(images).flatten(0, 1).cpu().byte().numpy()
 
         def one(plane: np.ndarray, mask: np.ndarray) -> np.ndarray:
             return cv2.inpaint(plane, mask, radius, cv2.INPAINT_TELEA)
@@ -122,14 +152,14 @@ def inpainted(radius: float = 3.0) -> Filler:
             done = np.stack(list(pool.map(one, planes, masks)))
         return torch.from_numpy(done).to(images).view_as(images)
 
-    return fill
+    return impute
 
 
-def _over(gone: Bool[Tensor, "n p"], images: Float[Tensor, "n *d"]) -> Bool[Tensor, "n *#d"]:
-    """The pixels that are gone, in a form that is the same for all channels."""
-    if gone[0].numel() == images[0].numel():
-        return gone.view_as(images)
-    return gone.view(len(images), 1, *images.shape[2:])
+def _over(masked: Bool[Tensor, "n p"], images: Float[Tensor, "n *d"]) -> Bool[Tensor, "n *#d"]:
+    """The masked pixels, in a form that is the same for all channels."""
+    if masked[0].numel() == images[0].numel():
+        return masked.view_as(images)
+    return masked.view(len(images), 1, *images.shape[2:])
 
 
 def _at(out: Float[Tensor, "n k"], target: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
@@ -138,15 +168,15 @@ def _at(out: Float[Tensor, "n k"], target: Int[Tensor, " n"]) -> Float[Tensor, "
     return out.gather(1, target.unsqueeze(1)).squeeze(1)
 
 
-def _check(x: Tensor, orders: Tensor, target: Tensor, share: float, chunk: int) -> None:
-    inputs, pixels = x[0].numel(), orders.shape[2]
-    if orders.shape[1] != len(x) or pixels not in (inputs, x.shape[2:].numel() if x.ndim > 2 else inputs):
-        raise ValueError(f"orders is {tuple(orders.shape)} for inputs {tuple(x.shape)}: it must be (m, n, pixels).")
-    if not (orders.sort(2).values == torch.arange(pixels, device=orders.device)).all():
-        raise ValueError(f"each order must name all pixels 0 to {pixels - 1} once.")
+def _check(x: Tensor, rankings: Tensor, target: Tensor, fraction: float, chunk: int) -> None:
+    inputs, pixels = x[0].numel(), rankings.shape[2]
+    if rankings.shape[1] != len(x) or pixels not in (inputs, x.shape[2:].numel() if x.ndim > 2 else inputs):
+        raise ValueError(f"rankings is {tuple(rankings.shape)} for inputs {tuple(x.shape)}: it must be (m, n, pixels).")
+    if not (rankings.sort(2).values == torch.arange(pixels, device=rankings.device)).all():
+        raise ValueError(f"each ranking must name all pixels 0 to {pixels - 1} once.")
     if target.shape != x.shape[:1] or (target < 0).any():
         raise ValueError(f"target must be one output for each of {len(x)} samples, from 0.")
-    if not 0 < share <= 1:
-        raise ValueError(f"share={share} must lie in (0, 1].")
+    if not 0 < fraction <= 1:
+        raise ValueError(f"fraction={fraction} must lie in (0, 1].")
     if chunk < 1:
         raise ValueError(f"chunk={chunk} must be at least 1 image at a time.")

@@ -16,6 +16,8 @@ from spectral_lens.datasets.vision import torchvision
 from spectral_lens.explain import lrp
 from spectral_lens.explain.lrp import Rule
 
+__all__ = ["composite", "normalised", "published"]
+
 # what torchvision's networks expect of each colour
 _MEAN, _SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # the first layers behind the last pooling that gamma reaches: three blocks, as in maess
@@ -27,6 +29,11 @@ def published(name: str) -> nn.Module:
 
     From the folder of data sets where data/manifest.yml knows a file and it is there, else from torchvision's download.
     Raises ValueError for another name, cache.DataError for a damaged file and where nothing can be downloaded.
+
+    >>> published("alexnet")
+    Traceback (most recent call last):
+        ...
+    ValueError: there is no network 'alexnet': choose one of squeezenet1_0, vgg16.
     """
     known = yaml.safe_load(resource("data/manifest.yml").read_text(encoding="utf-8"))["networks"]
     if name not in known:
@@ -58,7 +65,11 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 
 def normalised(x: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
-    """Colours in [0, 1] as the published networks expect them."""
+    """Colours in [0, 1] as the published networks expect them.
+
+    >>> normalised(torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)).flatten()
+    tensor([0., 0., 0.])
+    """
     return (x - x.new_tensor(_MEAN).view(3, 1, 1)) / x.new_tensor(_SD).view(3, 1, 1)
 
 
@@ -66,6 +77,12 @@ def composite(name: str, model: nn.Module, gamma: float) -> list[Rule]:
     """The rules of maess for a published network: z^B for the first layer, LRP-gamma up to the third pooling, then 0.
 
     maess names them for VGG-16; SqueezeNet's fire modules are parted by its three poolings in the same way.
+
+    >>> with torch.device("meta"):  # the architecture alone
+    ...     model = torchvision().models.vgg16(weights=None).eval()
+    >>> names = [rule.name for rule in composite("vgg16", model, 0.25)]
+    >>> names[:2], names.count("gamma"), names.count("zero")
+    (['box', 'gamma'], 6, 9)
     """
     low, high = ([(end - m) / s for m, s in zip(_MEAN, _SD, strict=True)] for end in (0, 1))
     layers = lrp.weighted(model)

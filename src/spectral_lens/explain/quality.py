@@ -14,6 +14,8 @@ from torch import Tensor
 from spectral_lens.operators.golub_kahan import Products, derivative
 from spectral_lens.operators.spectra import sensitivity, sigma
 
+__all__ = ["Redistribution", "decompose", "entropy", "inverted", "products", "redistribution", "ssm", "stability"]
+
 
 class Redistribution(NamedTuple):
     """R, (n, k, d); `kept`, (n, k): whether the column is there or was left out, and is then zero.
@@ -34,6 +36,10 @@ def redistribution(
     share: columns whose denominator is below this share of the sample's largest one are left out, with them all that
     are zero: the quotient would be noise.
     Raises ValueError for a share outside [0, 1), for relevance that is not finite, and where nothing is left.
+
+    >>> redistribution(torch.tensor([[[3.0, 1.0], [0.1, 0.1]]]), share=0.1)
+    Redistribution(R=tensor([[[0.7500, 0.2500],
+             [0.0000, 0.0000]]]), kept=tensor([[ True, False]]))
     """
     flat = relevance.flatten(2)
     if not flat.isfinite().all():
@@ -43,7 +49,11 @@ def redistribution(
 
 
 def inverted(sums: Float[Tensor, "n k"], *, share: float) -> tuple[Float[Tensor, "n k"], Bool[Tensor, "n k"]]:
-    """1 / sums, zero for the columns that are left out (see `redistribution`), and which are kept."""
+    """1 / sums, zero for the columns that are left out (see `redistribution`), and which are kept.
+
+    >>> inverted(torch.tensor([[4.0, 0.2]]), share=0.1)
+    (tensor([[0.2500, 0.0000]]), tensor([[ True, False]]))
+    """
     if not 0 <= share < 1:
         raise ValueError(f"share={share} must lie in [0, 1).")
     size = sums.abs()
@@ -55,12 +65,20 @@ def inverted(sums: Float[Tensor, "n k"], *, share: float) -> tuple[Float[Tensor,
 
 
 def stability(R: Float[Tensor, "*n k d"]) -> Float[Tensor, "*n"]:
-    """1 / sigma_1: how little a change of the outputs can be amplified.  [maess, 3.1, eq. 2]"""
+    """1 / sigma_1: how little a change of the outputs can be amplified.  [maess, 3.1, eq. 2]
+
+    >>> round(float(stability(torch.tensor([[[0.0, 2.0], [0.5, 0.0]]]))), 4)
+    0.5
+    """
     return 1 / sigma(R)[..., 0]
 
 
 def ssm(R: Float[Tensor, "*n k d"]) -> Float[Tensor, "*n"]:
-    """Stability times sensitivity, between 1 and the square root of the rank.  [maess, 3.3]"""
+    """Stability times sensitivity, between 1 and the square root of the rank.  [maess, 3.3]
+
+    >>> round(float(ssm(torch.eye(4)[None])), 4)  # sqrt(4)
+    2.0
+    """
     return sensitivity(R) * stability(R)
 
 
@@ -69,6 +87,9 @@ def entropy(relevance: Float[Tensor, "*n d"]) -> Float[Tensor, "*n"]:
 
     exp(entropy) is the number of inputs that an even explanation of the same entropy would speak of.
     Raises ValueError for an explanation that is zero everywhere.
+
+    >>> round(float(entropy(torch.ones(8)).exp()), 4)
+    8.0
     """
     size = relevance.abs()
     whole = size.sum(-1, keepdim=True)
@@ -81,6 +102,10 @@ def decompose(R: Float[Tensor, "n k d"], z: Float[Tensor, "n k"]) -> Float[Tenso
     """Singular heat maps sigma_i u_i (v_i^T z), the largest singular value first; they add up to R z.  [maess, eq. 10]
 
     z: what is explained, f_k at one class, or a difference of classes.
+
+    >>> R, z = torch.rand(2, 3, 5), torch.rand(2, 3)
+    >>> torch.allclose(decompose(R, z).sum(1), torch.einsum("nkd,nk->nd", R, z), atol=1e-5)
+    True
     """
     v, values, u = torch.linalg.svd(R, full_matrices=False)  # of the stored transpose, so v belongs to the outputs
     return (values * (v.mT @ z.unsqueeze(2)).squeeze(2)).unsqueeze(2) * u

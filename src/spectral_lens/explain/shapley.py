@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from spectral_lens.nn.rewriting import fold
 from spectral_lens.operators._pullback import Outputs, at_a_time, checked, readout
 
+__all__ = ["LARGEST", "deep_shap", "exact", "patches", "sampled"]
+
 LARGEST = 20  # players of an exact game: a million coalitions
 
 
@@ -34,6 +36,10 @@ def exact(
     group earns is shared evenly among its inputs.  chunk: rows given to the model at a time, by default as many as
     suit the device.
     Raises ValueError for more than 20 players: use `sampled`.
+
+    >>> model, x = nn.Linear(5, 3).eval(), torch.rand(2, 5)
+    >>> torch.allclose(exact(model, x), model.weight * x[:, None], atol=1e-6)  # of a linear model
+    True
     """
     checked(model, x)
     player = _player(x, groups)
@@ -71,6 +77,12 @@ def sampled(
 
     Whatever the number of orders, the values add up to f(x) - f(baseline).  Inputs at the baseline cost nothing.
     generator: of the orders, on the CPU.  The other arguments as in `exact`.
+    Raises ValueError for no permutations.
+
+    >>> model, x = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3)).eval(), torch.rand(2, 5)
+    >>> found = sampled(model, x, permutations=3, generator=torch.Generator().manual_seed(0))
+    >>> torch.allclose(found.sum(2), model(x) - model(0 * x), atol=1e-6)
+    True
     """
     checked(model, x)
     if permutations < 1:
@@ -96,7 +108,15 @@ def sampled(
 
 
 def patches(shape: tuple[int, ...], size: int) -> Int[Tensor, "..."]:
-    """Groups of neighbouring pixels, `size` by `size`, over all channels, for images of that shape."""
+    """Groups of neighbouring pixels, `size` by `size`, over all channels, for images of that shape.
+
+    Raises ValueError for shapes without height and width, and for a size below 1.
+
+    >>> patches((3, 5), 2)
+    tensor([[0, 0, 1, 1, 2],
+            [0, 0, 1, 1, 2],
+            [3, 3, 4, 4, 5]])
+    """
     if size < 1 or len(shape) < 2:
         raise ValueError(f"patches of {size} pixels for a shape {shape}: name (..., height, width) and at least 1.")
     height, width = shape[-2:]
@@ -136,8 +156,8 @@ def _values(
     absent = torch.as_tensor(baseline, dtype=x.dtype, device=x.device).expand_as(x)
     found = []
     with torch.no_grad():
-        for some, its in zip(sample.split(chunk), coalition.split(chunk), strict=True):
-            out = model(torch.where(present(its)[:, player], x[some], absent[some]))
+        for samples, coalitions in zip(sample.split(chunk), coalition.split(chunk), strict=True):
+            out = model(torch.where(present(coalitions)[:, player], x[samples], absent[samples]))
             found.append(out @ readout(out, outputs).mT)
     return torch.cat(found)
 
@@ -154,6 +174,11 @@ def deep_shap(
 
     background: samples that stand for an input that is not there.  shap knows torch's own layers alone, so spectral
     ones are folded first, and a leading Flatten goes.
+
+    >>> model, x, background = nn.Sequential(nn.Linear(5, 3)).eval(), torch.rand(2, 5), torch.rand(7, 5)
+    >>> found = deep_shap(model, x, background=background)
+    >>> torch.allclose(found.sum(2), (model(x) - model(background).mean(0)).to(found), atol=1e-4)
+    True
     """
     with warnings.catch_warnings(action="ignore"):  # of its colour maps and progress bars
         import shap

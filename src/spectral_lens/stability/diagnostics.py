@@ -1,6 +1,5 @@
 """All the numbers of this book that may tell how stable a network is, on the same samples."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,8 +8,8 @@ from torch import Tensor, nn
 
 from spectral_lens.datasets import DataSet
 from spectral_lens.explain.gradients import of_class
-from spectral_lens.explain.lrp import Rule, lrp
-from spectral_lens.explain.perturbation import instability
+from spectral_lens.explain.lrp import Rules, lrp
+from spectral_lens.explain.perturbation import robustness
 from spectral_lens.explain.quality import redistribution, ssm
 from spectral_lens.operators.hessian import curvature, tangent
 from spectral_lens.operators.jacobian import jacobian
@@ -50,7 +49,7 @@ def diagnose(
     data: DataSet,
     *,
     noise: Float[Tensor, "n *d"],
-    rules: Rule | Sequence[Rule],
+    rules: Rules,
     generator: torch.Generator,
 ) -> Diagnosis:
     """The diagnosis of a classifier, its kernel and the curvature of its loss taken on the same samples as all else.
@@ -65,7 +64,7 @@ def diagnose(
     s = sigma(jacobian(model, x))
     with torch.no_grad():
         label = model(x).argmax(1)
-    far = instability(lambda z: of_class(model, z, label), x, noise)
+    far = robustness(lambda z: of_class(model, z, label), x, noise)
     explained, _ = redistribution(lrp(model, x, rules=rules), share=_KEPT)
     index = gmsi(
         s[:, 0],
