@@ -28,7 +28,7 @@ from spectral_lens.datasets import cache, images, photographs
 from spectral_lens.datasets.vision import torchvision
 from spectral_lens.explain import gradients, lrp, pixel_flipping, pretrained, quality, shapley
 from spectral_lens.nn import convnets
-from spectral_lens.operators import golub_kahan, spectra
+from spectral_lens.operators import golub_kahan, hutchinson, spectra
 from timing import OURS, Line, Work, add_options, agree, best_of, clock, difference, seconds, surroundings, table, write
 
 CLASSES, GAMMA, GRID = 10, 0.25, (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -184,9 +184,9 @@ def measure_ssm(given: Given) -> list[Line]:
 
     def estimated() -> tuple[golub_kahan.Estimate, golub_kahan.Estimate]:
         draw = torch.Generator().manual_seed(0)
-        matrix = quality.products(lambda factor: forward(x, factor), ones, share=SHARE)
-        sigma = golub_kahan.largest(matrix, tolerance=TOLERANCE, generator=draw)
-        return sigma, golub_kahan.frobenius(matrix, draws=DRAWS, generator=draw)
+        R = quality.redistribution_operator(lambda factor: forward(x, factor), ones, share=SHARE)
+        sigma = golub_kahan.spectral_norm(R, tolerance=TOLERANCE, generator=draw)
+        return sigma, hutchinson.frobenius_norm(R, draws=DRAWS, generator=draw)
 
     def explicit() -> tuple[Tensor, Tensor, Tensor]:
         with torch.no_grad():

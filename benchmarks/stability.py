@@ -25,8 +25,8 @@ from torch.nn import functional as F
 from spectral_lens._runtime.devices import resolve
 from spectral_lens.nn import convnets, mlp
 from spectral_lens.operators import jacobian, tangent_kernel
-from spectral_lens.operators.hessian import curvature, tangent
-from spectral_lens.operators.lanczos import extremes
+from spectral_lens.operators.hessian import hessian, parameter_gram
+from spectral_lens.operators.lanczos import extreme_eigenvalues
 from spectral_lens.stability import index
 from spectral_lens.training import Step, _batched, _parameters
 from spectral_lens.training.penalties import JacobianNorm, LargestSingularValue, SpectralEntropy
@@ -54,12 +54,13 @@ def looped(model: nn.Module, x: Tensor) -> Tensor:
     outputs = [each for sample in x.split(1) for each in model(sample)[0]]
     rows = [torch.autograd.grad(each, own, retain_graph=True) for each in outputs]
     J = torch.stack([torch.cat([each.flatten() for each in row]) for row in rows])
-    return (J @ J.mT).view(len(x), CLASSES, len(x), CLASSES).transpose(1, 2)
+    return J @ J.mT
 
 
 def contracted(jacobians: Iterable[Tensor]) -> Tensor:
     """Parameter by parameter, as in torch's tutorial on the tangent kernel."""
-    return torch.stack([torch.einsum("naf,mbf->nmab", J, J) for J in (each.flatten(2) for each in jacobians)]).sum(0)
+    parts = [torch.einsum("naf,mbf->namb", J, J) for J in (each.flatten(2) for each in jacobians)]
+    return torch.stack(parts).sum(0).flatten(2).flatten(0, 1)
 
 
 def by_sample(model: nn.Module, x: Tensor) -> Tensor:
@@ -76,7 +77,7 @@ def by_batch(model: nn.Module, x: Tensor) -> Tensor:
 
 def kernel_contenders(model: nn.Module, x: Tensor) -> dict[str, Work]:
     return {
-        OURS: lambda: tangent_kernel.tangent_kernel(model, x),
+        OURS: lambda: tangent_kernel.tangent_kernel(model, x).to_dense(),
         "full gradients, a loop over all outputs": lambda: looped(model, x),
         "torch.func, jacrev sample by sample (vmap)": torch.no_grad()(lambda: by_sample(model, x)),
         "torch.func, jacrev of the batch": torch.no_grad()(lambda: by_batch(model, x)),
@@ -223,10 +224,10 @@ def components(jacobian: Tensor, parameters: Tensor, s_K: float, s_H: float) -> 
 def ours(model: nn.Module, x: Tensor, y: Tensor, *, tolerance: float = TOLERANCE) -> Tensor:
     J, G = jacobian.jacobian_norms(model, x), tangent_kernel.parameter_norms(model, x)
     s_K, s_H = (
-        extremes(
+        extreme_eigenvalues(
             each, which="magnitude", tolerance=tolerance, generator=torch.Generator().manual_seed(0)
         ).magnitude.value
-        for each in (tangent(model, x), curvature(model, x, y))
+        for each in (parameter_gram(model, x), hessian(model, (x, y)))
     )
     return components(J.spectral, G.spectral, s_K, s_H)
 

@@ -11,7 +11,8 @@ from torch import nn
 from spectral_lens.explain import lrp, quality
 from spectral_lens.explain.gradients import gradient_x_input
 from spectral_lens.explain.quality import decompose, entropy, redistribution, ssm, stability
-from spectral_lens.operators import golub_kahan
+from spectral_lens.operators.golub_kahan import spectral_norm
+from spectral_lens.operators.hutchinson import frobenius_norm
 from spectral_lens.operators.spectra import sensitivity, sigma
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -171,10 +172,10 @@ def network(outputs=11, *, bias=True):
 
 
 def both(model, x, rules, share=0.0):
-    """R formed, and the products that stand for it."""
+    """R formed, and the operator that stands for it."""
     formed = redistribution(lrp.lrp(model, x, rules=rules), share=share)
     forward = lrp.rewritten(model, rules=rules)
-    return formed, quality.products(lambda factor: forward(x, factor), torch.ones_like(x), share=share)
+    return formed, quality.redistribution_operator(lambda factor: forward(x, factor), torch.ones_like(x), share=share)
 
 
 RULES = [[lrp.zero()] * 3, [lrp.gamma(0.3)] * 3, [lrp.box(0.0, 1.0), lrp.gamma(0.3), lrp.zero()]]
@@ -182,27 +183,30 @@ RULES = [[lrp.zero()] * 3, [lrp.gamma(0.3)] * 3, [lrp.box(0.0, 1.0), lrp.gamma(0
 
 @pytest.mark.parametrize("rules", RULES, ids=["zero", "gamma", "box"])
 def test_products_are_those_of_the_matrix(rules):
-    (R, kept), matrix = both(network(), torch.rand(4, 1, 6, 7), rules, share=0.2)
-    assert torch.equal(matrix.kept, kept)
+    (R, kept), operator = both(network(), torch.rand(4, 1, 6, 7), rules, share=0.2)
+    assert operator.shape == R.shape == (4, 11, 42)
     assert not kept.all()
-    z, u = torch.randn(4, 11), torch.randn(4, 42)
-    assert_close(matrix.apply(z), torch.einsum("nkd,nk->nd", R, z), 1e-10)
-    assert_close(matrix.adjoint(u), torch.einsum("nkd,nd->nk", R, u), 1e-10)
+    z, u, block = torch.randn(4, 11), torch.randn(4, 42), torch.randn(4, 42, 3)
+    assert_close(operator.mT @ z, torch.einsum("nkd,nk->nd", R, z), 1e-10)
+    assert_close(operator @ u, torch.einsum("nkd,nd->nk", R, u), 1e-10)
+    assert_close(operator @ block, R @ block, 1e-10)
+    assert_close(operator.to_dense(), R, 1e-10)
+    assert not operator.to_dense()[~kept].any()
 
 
 def test_gradient_times_input_is_one_of_them():
     model, x = network(), torch.rand(3, 1, 6, 7)
-    matrix = quality.products(lambda factor: model(x * factor), torch.ones_like(x))
+    operator = quality.redistribution_operator(lambda factor: model(x * factor), torch.ones_like(x))
     R, z = redistribution(gradient_x_input(model, x)).R, torch.randn(3, 11)
-    assert_close(matrix.apply(z), torch.einsum("nkd,nk->nd", R, z), 1e-10)
+    assert_close(operator.mT @ z, torch.einsum("nkd,nk->nd", R, z), 1e-10)
 
 
 @pytest.mark.parametrize("seed", range(50))
 def test_estimates_are_within_their_errors(seed):
     torch.manual_seed(seed)
-    (R, _), matrix = both(network(23), torch.rand(3, 1, 6, 7), RULES[seed % 3], share=0.05)
+    (R, _), operator = both(network(23), torch.rand(3, 1, 6, 7), RULES[seed % 3], share=0.05)
     draw = torch.Generator().manual_seed(seed)
-    first = golub_kahan.largest(matrix, tolerance=0.01, generator=draw)
+    first = spectral_norm(operator, tolerance=0.01, generator=draw)
     true = sigma(R)[:, 0]
     assert (first.value <= true * (1 + 1e-9)).all()
     assert (true - first.value <= first.error + 1e-9 * true).all()
@@ -213,32 +217,32 @@ def test_the_norms_error_is_a_standard_error():
     far = []
     for seed in range(50):
         torch.manual_seed(seed)
-        (R, _), matrix = both(network(23), torch.rand(3, 1, 6, 7), RULES[seed % 3], share=0.05)
-        norm = golub_kahan.frobenius(matrix, draws=6, generator=torch.Generator().manual_seed(seed))
+        (R, _), operator = both(network(23), torch.rand(3, 1, 6, 7), RULES[seed % 3], share=0.05)
+        norm = frobenius_norm(operator, draws=6, generator=torch.Generator().manual_seed(seed))
         far.append((norm.value - sensitivity(R)).abs() / (norm.error + 1e-9 * sensitivity(R)))
     assert (torch.cat(far) < 2.57).double().mean() > 0.88  # Student's t with five degrees of freedom: 95%
 
 
 def test_with_enough_products_the_estimates_are_exact():
-    (R, _), matrix = both(network(5), torch.rand(3, 1, 6, 7), RULES[1])
-    first = golub_kahan.largest(matrix, tolerance=0.0, generator=torch.Generator().manual_seed(1))
+    (R, _), operator = both(network(5), torch.rand(3, 1, 6, 7), RULES[1])
+    first = spectral_norm(operator, tolerance=0.0, generator=torch.Generator().manual_seed(1))
     assert_close(first.value, sigma(R)[:, 0], 1e-10)
-    norm = golub_kahan.frobenius(matrix, draws=5, generator=torch.Generator().manual_seed(1))
+    norm = frobenius_norm(operator, draws=5, generator=torch.Generator().manual_seed(1))
     assert_close(norm.value, sensitivity(R), 1e-10)
     assert norm.error.max() < 1e-10
 
 
 def test_the_same_generator_gives_the_same_estimate():
-    _, matrix = both(network(), torch.rand(2, 1, 6, 7), RULES[0])
-    one, two = (golub_kahan.frobenius(matrix, draws=3, generator=torch.Generator().manual_seed(4)) for _ in range(2))
+    _, operator = both(network(), torch.rand(2, 1, 6, 7), RULES[0])
+    one, two = (frobenius_norm(operator, draws=3, generator=torch.Generator().manual_seed(4)) for _ in range(2))
     assert torch.equal(one.value, two.value)
     with pytest.raises(ValueError, match="draws=1"):
-        golub_kahan.frobenius(matrix, draws=1)
+        frobenius_norm(operator, draws=1)
 
 
 def test_one_output_and_one_input():
     linear = nn.Linear(1, 1, bias=False).eval()
-    (R, _), matrix = both(linear, torch.rand(2, 1), lrp.zero())
+    (R, _), operator = both(linear, torch.rand(2, 1), lrp.zero())
     assert R.tolist() == [[[1.0]], [[1.0]]]
-    assert golub_kahan.largest(matrix).value.tolist() == pytest.approx([1, 1])
+    assert spectral_norm(operator).value.tolist() == pytest.approx([1, 1])
     assert quality.ssm(R).tolist() == pytest.approx([1, 1])

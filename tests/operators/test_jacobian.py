@@ -1,6 +1,7 @@
 """The Jacobian of a network by its inputs, against autograd's written out, and against the product that it is."""
 
 import pytest
+import scipy.sparse.linalg
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,8 +11,9 @@ from torch.func import jacrev, vmap
 from oracles import drawn
 from spectral_lens.nn.layers import PARAMETERS, Dense, SpectralConv2d, SpectralLinear
 from spectral_lens.nn.mlp import mlp
-from spectral_lens.operators import golub_kahan
-from spectral_lens.operators.jacobian import jacobian, jacobian_norms, jacobian_products, partial_products, product_form
+from spectral_lens.operators.golub_kahan import spectral_norm
+from spectral_lens.operators.hutchinson import frobenius_norm
+from spectral_lens.operators.jacobian import jacobian, jacobian_at, jacobian_norms, partial_products, product_form
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -41,9 +43,10 @@ def test_jacobian_is_autograds():
     model, x = convolutional(), torch.randn(4, 2, 6, 7)
     expected = written_out(model, x)
     assert expected.shape == (4, 3, 84)
-    assert_close(jacobian(model, x), expected)
-    assert_close(jacobian(model, x, chunk=2), expected)
-    assert_close(jacobian(model, x, outputs=[2, 0]), expected[:, [2, 0]])
+    assert_close(jacobian(model, x).to_dense(), expected)
+    assert_close(jacobian(model, x).mT.to_dense(), expected.mT)
+    assert_close(jacobian(model, x, chunk=2).to_dense(), expected)
+    assert_close(jacobian(model, x, outputs=[2, 0]).to_dense(), expected[:, [2, 0]])
 
 
 @pytest.mark.parametrize("chunk", [None, 1, 3])
@@ -94,31 +97,51 @@ def test_bounds(inputs, hidden, outputs, seed):
 
 def test_products_are_those_of_the_jacobian():
     model, x = convolutional(), torch.randn(4, 2, 6, 7)
-    J, matrix = written_out(model, x), jacobian_products(model, x)
+    J, operator = written_out(model, x), jacobian(model, x)
     z, u = torch.randn(4, 3), torch.randn(4, 84)
-    assert matrix.kept.all()
-    assert_close(matrix.apply(z), torch.einsum("nkd,nk->nd", J, z))
-    assert_close(matrix.adjoint(u), torch.einsum("nkd,nd->nk", J, u))
-    some = jacobian_products(model, x, outputs=[2, 1])
-    assert_close(some.adjoint(u), torch.einsum("nkd,nd->nk", J[:, [2, 1]], u))
+    assert operator.shape == (4, 3, 84)
+    assert not operator.symmetric
+    assert_close(operator.mT @ z, torch.einsum("nkd,nk->nd", J, z))
+    assert_close(operator @ u, torch.einsum("nkd,nd->nk", J, u))
+    assert_close(operator @ torch.stack([u, -2 * u], 2), J @ torch.stack([u, -2 * u], 2))
+    rows = torch.randn(5, 3)
+    assert_close(jacobian(model, x, outputs=[2, 1]) @ u, torch.einsum("nkd,nd->nk", J[:, [2, 1]], u))
+    assert_close(jacobian(model, x, outputs=rows) @ u, torch.einsum("lk,nkd,nd->nl", rows, J, u))
+    assert_close(jacobian_at(model, x).to_dense(), J)
+
+
+def test_the_network_runs_once_for_all_products():
+    model, x = convolutional(), torch.randn(4, 2, 6, 7)
+    seen = []
+    model.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
+    operator = jacobian(model, x)
+    for _ in range(3):
+        operator.mT @ (operator @ torch.randn(4, 84))
+    assert seen == [1, 4]  # one sample for the number of outputs
+
+
+def test_peers_take_it():
+    model, x = convolutional(), torch.randn(1, 2, 6, 7)
+    first = scipy.sparse.linalg.svds(jacobian(model, x).to_scipy(), k=1, return_singular_vectors=False)
+    assert_close(torch.tensor(first.copy()), jacobian_norms(model, x).spectral, 1e-8)
 
 
 def test_estimates_without_forming_it():
     model, x = drawn(nn.Sequential(nn.Linear(13, 17), nn.ReLU(), nn.Linear(17, 11))), torch.randn(4, 13)
     expected, draw = jacobian_norms(model, x), torch.Generator().manual_seed(0)
-    matrix = jacobian_products(model, x)
-    assert_close(golub_kahan.largest(matrix, tolerance=1e-9, generator=draw).value, expected.spectral, 1e-8)
-    assert_close(golub_kahan.frobenius(matrix, draws=11, generator=draw).value, expected.frobenius, 1e-9)
+    J = jacobian(model, x)
+    assert_close(spectral_norm(J, tolerance=1e-9, generator=draw).value, expected.spectral, 1e-8)
+    assert_close(frobenius_norm(J, draws=11, generator=draw).value, expected.frobenius, 1e-9)
 
 
 def test_estimates_in_a_precision_that_is_not_the_default():
     model, x = drawn(nn.Sequential(nn.Linear(13, 17), nn.ReLU(), nn.Linear(17, 11))), torch.randn(4, 13)
     torch.set_default_dtype(torch.float32)
-    matrix, draw = jacobian_products(model, x), torch.Generator().manual_seed(0)
-    largest = golub_kahan.largest(matrix, tolerance=1e-9, generator=draw).value
+    J, draw = jacobian(model, x), torch.Generator().manual_seed(0)
+    largest = spectral_norm(J, tolerance=1e-9, generator=draw).value
     assert largest.dtype == torch.float64
     assert_close(largest, jacobian_norms(model, x).spectral, 1e-7)
-    assert golub_kahan.frobenius(matrix, draws=3, generator=draw).value.dtype == torch.float64
+    assert frobenius_norm(J, draws=3, generator=draw).value.dtype == torch.float64
 
 
 # ---- the product form
@@ -176,9 +199,7 @@ def test_slopes_of_a_leaky_layer():
 # ---- errors
 
 
-@pytest.mark.parametrize(
-    "function", [jacobian, jacobian_norms, jacobian_products, product_form], ids=lambda function: function.__name__
-)
+@pytest.mark.parametrize("function", [jacobian, jacobian_norms, product_form], ids=lambda function: function.__name__)
 def test_what_has_no_jacobian_is_named(function):
     model = drawn(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))
     for x, said in (
@@ -202,5 +223,11 @@ def test_a_network_that_diverged_is_named():
 def test_what_has_no_product_is_named():
     with pytest.raises(ValueError, match="Conv2d is no layer of a dense network"):
         product_form(convolutional(), torch.randn(1, 2, 6, 7))
+    with pytest.raises(ValueError, match="do not exist"):
+        jacobian(drawn(nn.Linear(4, 3)), torch.zeros(2, 4), outputs=[3])
+    with pytest.raises(ValueError, match=r"must be \(samples, outputs\)"):
+        jacobian_at(lambda x: x.sum(1), torch.zeros(2, 4))
+    with pytest.raises(ValueError, match="chunk=0"):
+        jacobian(drawn(nn.Linear(4, 3)), torch.zeros(2, 4), chunk=0)
     with pytest.raises(ValueError, match="chunk=0"):
         jacobian_norms(drawn(nn.Linear(4, 3)), torch.zeros(2, 4), chunk=0)

@@ -5,16 +5,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.func import functional_call, jacrev
 from torch.nn import functional as F
 
+from layered_models import MODELS, gradients, spectral
 from oracles import drawn
-from spectral_lens.nn.gates import StochasticGates
-from spectral_lens.nn.layers import PARAMETERS, Dense, SpectralConv2d, SpectralLinear
+from spectral_lens._runtime import memory
+from spectral_lens.nn.layers import PARAMETERS, SpectralLinear
 from spectral_lens.nn.mlp import mlp
+from spectral_lens.operators import _kernel_blocks
 from spectral_lens.operators import tangent_kernel as module
-from spectral_lens.operators._per_sample import Network
-from spectral_lens.operators.tangent_kernel import matrix, parameter_norms, tangent_kernel
+from spectral_lens.operators._per_sample import KroneckerFactors, PerSampleGradients
+from spectral_lens.operators.tangent_kernel import parameter_jacobian, parameter_norms, tangent_kernel, trace_kernel
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -23,80 +24,16 @@ def assert_close(found, expected, tolerance=1e-12):
     torch.testing.assert_close(found, expected, rtol=0, atol=tolerance * max(1e-300, expected.abs().max().item()))
 
 
-def gradients(model, x):
-    """J_theta, (n, k, p), of the trainable parameters."""
-    trained = {name: each.detach() for name, each in model.named_parameters() if each.requires_grad}
-    found = jacrev(lambda own: functional_call(model, own, (x,)))(trained)
-    return torch.cat([each.flatten(2) for each in found.values()], 2)
-
-
 def contracted(one, other):
-    return torch.einsum("nap,mbp->nmab", one, other)
+    return torch.einsum("nap,mbp->namb", one, other).flatten(2).flatten(0, 1)
 
 
-class Residual(nn.Module):
-    """Branches, and a parameter outside of any layer, which may be trained; work may be done in place."""
-
-    def __init__(self, *, in_place=False, scaled=False):
-        super().__init__()
-        self.one, self.two, self.three = nn.Linear(5, 5), nn.Linear(5, 4), SpectralLinear(5, 4, train=PARAMETERS)
-        self.scale = nn.Parameter(torch.randn(4), requires_grad=scaled)
-        self.in_place = in_place
-
-    def forward(self, x):
-        y = torch.tanh(self.one(x)) + x
-        z = self.two(y)
-        y = y.mul_(2) if self.in_place else y * 2
-        return (z + self.three(y)) * self.scale
+def traced(one, other):
+    return torch.einsum("nap,map->nm", one, other)
 
 
-def convolutions(make, *, kernel=3, **options):
-    return nn.Sequential(
-        make(2, 4, kernel, **options), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 3)
-    )
-
-
-def spectral(make, *sizes, **options):
-    return make(*sizes, train=PARAMETERS, **options)
-
-
-IMAGES, VECTORS, ROWS = (2, 7, 6), (5,), (3, 4)
-MODELS = {
-    "dense": (lambda: nn.Sequential(nn.Linear(5, 7), nn.Tanh(), Dense(7, 3)), VECTORS),
-    "no bias": (lambda: nn.Sequential(nn.Linear(5, 7, bias=False), nn.Tanh(), nn.Linear(7, 3, bias=False)), VECTORS),
-    "one layer, one output": (lambda: nn.Linear(5, 1), VECTORS),
-    "one input": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(1, 4), nn.Tanh(), nn.Linear(4, 3)), (1,)),
-    "dense at places": (
-        lambda: nn.Sequential(nn.Linear(4, 6), nn.Tanh(), SpectralLinear(6, 5, train=PARAMETERS), nn.Flatten(),
-                              nn.Linear(15, 3)), ROWS),
-    "spectral": (
-        lambda: nn.Sequential(spectral(SpectralLinear, 5, 7), nn.Tanh(), spectral(SpectralLinear, 7, 3, bias=False)),
-        VECTORS),
-    "chicchi": (lambda: mlp([5, 7, 4, 3], activation="tanh", spectral=2, batch_norm=True, dropout=0.3), VECTORS),
-    "giambagli": (lambda: mlp([5, 7, 4, 3], spectral=3, init="giambagli"), VECTORS),
-    "only eigenvalues": (lambda: mlp([5, 7, 3], activation="tanh", spectral=2, train=["lam_in", "lam_out"]), VECTORS),
-    "convolution": (lambda: convolutions(nn.Conv2d), IMAGES),
-    "padded": (lambda: convolutions(nn.Conv2d, padding=(2, 1), stride=(1, 2), padding_mode="circular"), IMAGES),
-    "same": (lambda: convolutions(nn.Conv2d, padding="same", dilation=(1, 3), bias=False), IMAGES),
-    "same, even kernel": (
-        lambda: convolutions(nn.Conv2d, kernel=(2, 4), padding="same", padding_mode="circular"), IMAGES),
-    "groups": (lambda: convolutions(nn.Conv2d, groups=2, padding=1, padding_mode="reflect"), IMAGES),
-    "whole image": (
-        lambda: nn.Sequential(nn.Conv2d(2, 4, (7, 6)), nn.Tanh(), nn.Flatten(), nn.Linear(4, 3)), IMAGES),
-    "spectral convolution": (lambda: convolutions(SpectralConv2d, train=PARAMETERS, padding=1, stride=2), IMAGES),
-    "spectral groups": (lambda: convolutions(SpectralConv2d, train=PARAMETERS, groups=2), IMAGES),
-    "spectral whole image": (
-        lambda: nn.Sequential(SpectralConv2d(2, 4, (7, 6), groups=2, train=PARAMETERS), nn.Flatten(), nn.Linear(4, 3)),
-        IMAGES),
-    "batch normalisation": (
-        lambda: nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(1, 2), nn.BatchNorm1d(20),
-                              nn.Flatten(), nn.Linear(80, 3), nn.BatchNorm1d(3)), IMAGES),
-    "others": (
-        lambda: nn.Sequential(StochasticGates(5), nn.Unflatten(1, (1, 5)), nn.Conv1d(1, 2, 2), nn.Flatten(),
-                              nn.LayerNorm(8), nn.PReLU(8), nn.Linear(8, 3)), VECTORS),
-    "branches": (Residual, VECTORS),
-    "a parameter beside layers": (lambda: Residual(scaled=True), VECTORS),
-}  # fmt: skip
+def exact(*given, **options):
+    return tangent_kernel(*given, **options).to_dense()
 
 
 @pytest.fixture(params=MODELS)
@@ -113,11 +50,44 @@ def test_kernel_is_the_contraction_of_all_gradients(given_model):
     x, other = torch.randn(3, *shape), torch.randn(2, *shape)
     J = gradients(model, x)
     expected = contracted(J, J)
-    assert_close(tangent_kernel(model, x), expected)
-    assert_close(tangent_kernel(model, x, trace=True), torch.einsum("nmaa->nm", expected))
-    across = contracted(J, gradients(model, other))
-    assert_close(tangent_kernel(model, x, other=other), across)
-    assert_close(tangent_kernel(model, x, other=other, trace=True), torch.einsum("nmaa->nm", across))
+    assert_close(exact(model, x), expected)
+    assert_close(trace_kernel(model, x), traced(J, J))
+    theirs = gradients(model, other)
+    assert_close(exact(model, x, other=other), contracted(J, theirs))
+    assert_close(exact(model, other, other=x), contracted(theirs, J))
+    assert_close(tangent_kernel(model, x, other=other).mT.to_dense(), contracted(theirs, J))
+    assert_close(trace_kernel(model, x, other=other), traced(J, theirs))
+
+
+def test_products_are_those_of_the_matrix(given_model):
+    model, shape = given_model
+    x, other = torch.randn(3, *shape), torch.randn(2, *shape)
+    J, theirs = gradients(model, x), gradients(model, other)
+    k, p = J.shape[1:]
+    K, across = contracted(J, J), contracted(J, theirs)
+    for chunk in (None, 2):
+        symmetric, general = tangent_kernel(model, x, chunk=chunk), tangent_kernel(model, x, other=other, chunk=chunk)
+        assert symmetric.symmetric
+        assert not general.symmetric
+        v, w = torch.randn(3 * k, 2), torch.randn(2 * k, 2)
+        assert_close(symmetric @ v, K @ v, 1e-11)
+        assert_close(general @ w, across @ w, 1e-11)
+        assert_close(general.mT @ v, across.mT @ v, 1e-11)
+        by_parameters = parameter_jacobian(model, x, chunk=chunk)
+        assert by_parameters.shape == (3 * k, p)
+        assert_close(by_parameters.to_dense(), J.flatten(0, 1), 1e-11)
+        u = torch.randn(p)
+        assert_close(by_parameters @ u, J.flatten(0, 1) @ u, 1e-11)
+
+
+def test_products_need_no_layers():
+    """They go through any model, the dense form through layers alone."""
+    model, x = Outside().eval(), torch.randn(3, 4)
+    K = tangent_kernel(model, x)
+    J = gradients(model, x)
+    assert_close(K @ torch.ones(12), contracted(J, J).sum(1))
+    with pytest.raises(ValueError, match="used outside"):
+        K.to_dense()
 
 
 @pytest.mark.parametrize("frozen", ["weight", "bias", "lam_in", "lam_out", "psi"])
@@ -128,33 +98,31 @@ def test_frozen_parameters_do_not_count(given_model, frozen):
     x = torch.randn(2, *shape)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         with pytest.raises(ValueError, match="no parameter is trainable"):
-            tangent_kernel(model, x)
+            exact(model, x)
         return
     J = gradients(model, x)
-    assert_close(tangent_kernel(model, x), contracted(J, J))
+    assert_close(exact(model, x), contracted(J, J))
     assert_close(parameter_norms(model, x).rows, J.norm(dim=2))
 
 
 def test_both_forms_are_one(given_model, monkeypatch):
-    """Over pairs of places, or of the layers' gradients: whichever is less work."""
+    """Over pairs of positions, or of the layers' gradients: whichever is less work."""
     model, shape = given_model
     x = torch.randn(3, *shape)
     J = gradients(model, x)
     expected, norms = contracted(J, J), torch.linalg.matrix_norm(J, 2)
-    places, gradient = (lambda each, *_: each), lambda each, *_: module.Factors(summed(each))
-    for form in (places, gradient):
-        monkeypatch.setattr(
-            module, "_shorter", lambda each, *_, form=form: form(each) if each.partner is None else each
-        )
-        assert_close(tangent_kernel(model, x), expected)
-        assert_close(tangent_kernel(model, x, trace=True), torch.einsum("nmaa->nm", expected))
+    positions, gradient = (lambda each, *_: each), lambda each, *_: KroneckerFactors(summed(each))
+    for form in (positions, gradient):
+        monkeypatch.setattr(_kernel_blocks, "shorter", form)
+        assert_close(exact(model, x), expected)
+        assert_close(trace_kernel(model, x), traced(J, J))
         assert_close(parameter_norms(model, x).spectral, norms)
 
 
 def summed(each):
-    if each.inputs is None:
-        return each.signals
-    return torch.einsum("nkot,nti->nkoi", each.signals, each.inputs).flatten(2).unsqueeze(3)
+    if each.activations is None:
+        return each.output_gradients
+    return torch.einsum("nkot,nti->nkoi", each.output_gradients, each.activations).flatten(2).unsqueeze(3)
 
 
 def test_norms_are_those_of_the_gradients(given_model):
@@ -171,49 +139,49 @@ def test_norms_are_those_of_the_gradients(given_model):
 def test_chunks_change_nothing(monkeypatch):
     make, shape = MODELS["spectral convolution"]
     model, x, other = drawn(make()), torch.randn(7, *shape), torch.randn(5, *shape)
-    expected, across = tangent_kernel(model, x), tangent_kernel(model, x, other=other)
-    trace = tangent_kernel(model, x, trace=True)
+    expected, across = exact(model, x), exact(model, x, other=other)
+    trace = trace_kernel(model, x)
     for chunk in (1, 3, 6, 100):
-        assert_close(tangent_kernel(model, x, chunk=chunk), expected, 1e-13)
-        assert_close(tangent_kernel(model, x, other=other, chunk=chunk), across, 1e-13)
-    held = Network.__init__
+        assert_close(exact(model, x, chunk=chunk), expected, 1e-13)
+        assert_close(exact(model, x, other=other, chunk=chunk), across, 1e-13)
+    held = PerSampleGradients.__init__
 
     def few(self, *args, **kwargs):
         held(self, *args, **kwargs)
-        self.at_a_time = 2
+        self.batch_size = 2
 
-    monkeypatch.setattr(Network, "__init__", few)
-    assert_close(tangent_kernel(model, x, chunk=5), expected, 1e-13)
-    assert_close(tangent_kernel(model, x, chunk=5, trace=True), trace, 1e-13)
+    monkeypatch.setattr(PerSampleGradients, "__init__", few)
+    assert_close(exact(model, x, chunk=5), expected, 1e-13)
+    assert_close(trace_kernel(model, x, chunk=5), trace, 1e-13)
     monkeypatch.setattr(module, "_ROWS", (3, 3))
-    assert_close(tangent_kernel(model, x), expected, 1e-13)
+    assert_close(exact(model, x), expected, 1e-13)
 
 
 def test_outputs_can_be_chosen_and_read_out():
     model, x = drawn(MODELS["dense"][0]()), torch.randn(4, 5)
     J, rows = gradients(model, x), torch.randn(2, 3)
-    assert_close(tangent_kernel(model, x, outputs=[2, 0]), contracted(J[:, [2, 0]], J[:, [2, 0]]))
+    assert_close(exact(model, x, outputs=[2, 0]), contracted(J[:, [2, 0]], J[:, [2, 0]]))
     read = torch.einsum("ra,nap->nrp", rows, J)
-    assert_close(tangent_kernel(model, x, outputs=rows), contracted(read, read))
+    assert_close(exact(model, x, outputs=rows), contracted(read, read))
     assert_close(parameter_norms(model, x, outputs=rows).rows, read.norm(dim=2))
-    assert tangent_kernel(model, x[:1], outputs=[1]).shape == (1, 1, 1, 1)
+    assert exact(model, x[:1], outputs=[1]).shape == (1, 1)
 
 
 def test_linear_net():
     """f = W x + b: K = (x . x' + 1) I."""
     model, x = drawn(nn.Linear(5, 3)), torch.randn(4, 5)
-    expected = torch.einsum("nm,ab->nmab", x @ x.mT + 1, torch.eye(3))
-    assert_close(tangent_kernel(model, x), expected)
-    assert_close(tangent_kernel(model, x, trace=True), 3 * (x @ x.mT + 1))
+    expected = torch.kron(x @ x.mT + 1, torch.eye(3))
+    assert_close(exact(model, x), expected)
+    assert_close(trace_kernel(model, x), 3 * (x @ x.mT + 1))
     assert_close(parameter_norms(model, x).spectral, (x.square().sum(1) + 1).sqrt())
 
 
 def test_matrix_has_a_samples_outputs_together():
     model, x, other = drawn(MODELS["dense"][0]()), torch.randn(4, 5), torch.randn(2, 5)
     J = gradients(model, x).flatten(0, 1)
-    K = matrix(tangent_kernel(model, x))
+    K = exact(model, x)
     assert_close(K, J @ J.mT)
-    assert_close(matrix(tangent_kernel(model, x, other=other)), J @ gradients(model, other).flatten(0, 1).mT)
+    assert_close(exact(model, x, other=other), J @ gradients(model, other).flatten(0, 1).mT)
     assert_close(K, K.mT, 1e-14)
 
 
@@ -223,7 +191,7 @@ def test_symmetric_positive_and_bounded(inputs, hidden, outputs, samples, seed):
     torch.manual_seed(seed)
     model = drawn(mlp([inputs, hidden, outputs], activation="tanh", spectral=1, train=PARAMETERS)).double()
     x = torch.randn(samples, inputs).double()
-    K, norms, trace = matrix(tangent_kernel(model, x)), parameter_norms(model, x), tangent_kernel(model, x, trace=True)
+    K, norms, trace = exact(model, x), parameter_norms(model, x), trace_kernel(model, x)
     values = torch.linalg.eigvalsh(K)
     assert_close(K, K.mT, 1e-12)
     assert values[0] >= -1e-10 * values[-1]
@@ -238,8 +206,8 @@ def test_symmetric_positive_and_bounded(inputs, hidden, outputs, samples, seed):
 def test_single_precision(name):
     make, shape = MODELS[name]
     model, x = drawn(make()), torch.randn(4, *shape)
-    expected, norms = tangent_kernel(model, x), parameter_norms(model, x)
-    found = tangent_kernel(model.float(), x.float())
+    expected, norms = exact(model, x), parameter_norms(model, x)
+    found = exact(model.float(), x.float())
     assert found.dtype == torch.float32
     assert_close(found.double(), expected, 1e-5)
     assert_close(parameter_norms(model, x.float()).spectral.double(), norms.spectral, 1e-5)
@@ -253,21 +221,13 @@ def test_eigenvalues_that_nearly_agree_lose_no_digits():
         model.lam_out.mul_(1e-3).add_(1)
     for parameter in (model.lam_in, model.lam_out, model.bias):
         parameter.requires_grad_(False)
-    expected = tangent_kernel(model, x)
+    expected = exact(model, x)
     J = gradients(model, x)
     assert_close(expected, contracted(J, J), 1e-11)
-    exact = (model.lam_in - model.lam_out[:, None]).detach()
-    found = tangent_kernel(model.float(), x.float()).double()
+    difference = (model.lam_in - model.lam_out[:, None]).detach()
+    found = exact(model.float(), x.float()).double()
     rounded = (model.lam_in - model.lam_out[:, None]).detach().double()
-    assert_close(found, expected, 10 * float((rounded - exact).abs().max() / exact.abs().max()))
-
-
-def test_layers_see_what_was_there_before_it_is_changed_in_place():
-    """Autograd refuses this one; only the signals are pulled back here, and the inputs are kept."""
-    model, x = drawn(Residual(in_place=True)), torch.randn(3, 5)
-    other = Residual()
-    other.load_state_dict(model.state_dict())
-    assert_close(tangent_kernel(model, x), tangent_kernel(other.eval(), x))
+    assert_close(found, expected, 10 * float((rounded - difference).abs().max() / difference.abs().max()))
 
 
 # ---- what the model and the caller keep
@@ -277,7 +237,7 @@ def test_nothing_is_changed():
     make, shape = MODELS["batch normalisation"]
     model, x = drawn(make()), torch.randn(3, *shape, requires_grad=True)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    kernel = tangent_kernel(model, x)
+    kernel = exact(model, x)
     assert not kernel.requires_grad
     assert torch.is_grad_enabled()
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
@@ -294,7 +254,7 @@ def test_the_peer_agrees():
     model, x = drawn(make()), torch.randn(5, *shape)
     operator = peers_ggn(model, x)
     G = operator @ torch.eye(operator.shape[1])
-    K = matrix(tangent_kernel(model, x))
+    K = exact(model, x)
     assert_close(torch.linalg.eigvalsh(K)[-15:], torch.linalg.eigvalsh(G)[-15:], 1e-10)
 
 
@@ -343,7 +303,7 @@ class Bilinear(nn.Module):
         return self.layer(x, x)
 
 
-@pytest.mark.parametrize("function", [tangent_kernel, parameter_norms], ids=lambda function: function.__name__)
+@pytest.mark.parametrize("function", [exact, trace_kernel, parameter_norms], ids=lambda function: function.__name__)
 @pytest.mark.parametrize(
     ("model", "said"),
     [
@@ -353,7 +313,7 @@ class Bilinear(nn.Module):
         (Outside, "layer.weight is used outside"),
         (Branching, "Branching cannot be followed"),
         (Bilinear, "more than its input"),
-        (lambda: nn.LSTM(4, 3), "LSTM gives more than one tensor"),
+        (lambda: nn.LSTM(4, 3), "gives more than one tensor"),
         (lambda: nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, track_running_stats=False)), "running statistics"),
         (lambda: nn.Sequential(nn.Linear(4, 3), nn.Unflatten(1, (3, 1))), r"must be \(samples, outputs\)"),
     ],
@@ -365,7 +325,7 @@ def test_models_without_a_kernel_are_named(function, model, said):
         function(model, torch.randn(2, 4))
 
 
-@pytest.mark.parametrize("function", [tangent_kernel, parameter_norms], ids=lambda function: function.__name__)
+@pytest.mark.parametrize("function", [exact, trace_kernel, parameter_norms], ids=lambda function: function.__name__)
 def test_inputs_without_a_kernel_are_named(function):
     model = drawn(nn.Linear(4, 3))
     for x, options, said in (
@@ -378,7 +338,7 @@ def test_inputs_without_a_kernel_are_named(function):
             function(model, x, **options)
 
 
-@pytest.mark.parametrize("function", [tangent_kernel, parameter_norms], ids=lambda function: function.__name__)
+@pytest.mark.parametrize("function", [exact, trace_kernel, parameter_norms], ids=lambda function: function.__name__)
 def test_a_network_that_diverged_is_named(function):
     model = drawn(nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)))
     with torch.no_grad():
@@ -390,33 +350,25 @@ def test_a_network_that_diverged_is_named(function):
 def test_second_inputs_must_fit():
     model = drawn(nn.Linear(4, 3))
     with pytest.raises(ValueError, match=r"other is \(2, 5\)"):
-        tangent_kernel(model, torch.zeros(2, 4), other=torch.zeros(2, 5))
+        exact(model, torch.zeros(2, 4), other=torch.zeros(2, 5))
     with pytest.raises(ValueError, match="NaN"):
-        tangent_kernel(model, torch.zeros(2, 4), other=torch.full((2, 4), float("nan")))
+        exact(model, torch.zeros(2, 4), other=torch.full((2, 4), float("nan")))
 
 
 def test_memory_decides_the_chunk_or_says_no(monkeypatch):
     make, shape = MODELS["convolution"]
     model, x = drawn(make()), torch.randn(6, *shape)
-    expected, network = tangent_kernel(model, x), Network(model, x)
+    expected, network = exact(model, x), PerSampleGradients(model, x)
     result = 18 * 18 * 8
     computed = []
-    factors = Network.factors
-    monkeypatch.setattr(Network, "factors", lambda self, some: computed.append(len(some)) or factors(self, some))
-    monkeypatch.setattr(module.memory, "free", lambda device: int((result + 2 * 2.5 * network.bytes) / 0.9))
-    assert_close(tangent_kernel(model, x), expected)
+    factors = PerSampleGradients.factors
+    monkeypatch.setattr(
+        PerSampleGradients, "factors", lambda self, some: computed.append(len(some)) or factors(self, some)
+    )
+    monkeypatch.setattr(memory, "available", lambda device: int((result + 2 * 2.5 * network.bytes) / 0.9))
+    assert_close(exact(model, x), expected)
     assert max(computed) == 2
     assert sum(computed) == 6 + 4 + 2  # the later ones again for each earlier chunk
-    monkeypatch.setattr(module.memory, "free", lambda device: result)
-    with pytest.raises(MemoryError, match="trace=True"):
-        tangent_kernel(model, x)
-
-
-def test_held_bytes_are_not_underestimated(given_model):
-    """What decides the chunk is at least what one sample's gradients take, in the form in which they are held."""
-    model, shape = given_model
-    x = torch.randn(1, *shape)
-    network = Network(model, x)
-    held = [module._shorter(each, 100, False) for each in network.factors(x)]
-    tensors = [t for each in held for t in (each.signals, each.inputs, *(each.partner or ())) if t is not None]
-    assert sum(t.numel() * t.element_size() for t in tensors) <= 1.5 * network.bytes
+    monkeypatch.setattr(memory, "available", lambda device: result)
+    with pytest.raises(MemoryError, match="or trace_kernel"):
+        exact(model, x)

@@ -8,7 +8,7 @@ from torch import nn
 from torch.func import vjp, vmap
 from torch.nn import functional as F
 
-from spectral_lens._runtime.conv_backward import Swift
+from spectral_lens._runtime.conv_backward import FastConvBackward
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -27,7 +27,7 @@ def assert_close(found, expected):
 
 def taken(function, at):
     """Whether the function's last step at `at` is the project's own."""
-    with Swift():
+    with FastConvBackward():
         return type(function(at.requires_grad_()).grad_fn).__name__ == "_ConvolutionBackward"
 
 
@@ -40,7 +40,7 @@ def test_value_derivative_and_its_transpose(form):
         return F.conv2d(u, w, bias, stride=stride, padding=padding)
 
     expected, back = vjp(conv, x)
-    with Swift():
+    with FastConvBackward():
         found, ours = vjp(conv, x)
     assert torch.equal(found, expected)
     y, u = torch.randn(4, *expected.shape), torch.randn(4, *x.shape)
@@ -63,7 +63,7 @@ def test_weights_keep_their_derivatives():
 
     u = x.requires_grad_()
     found = []
-    for mode in (Swift(), torch.enable_grad()):
+    for mode in (FastConvBackward(), torch.enable_grad()):
         with mode:
             first = torch.autograd.grad(loss(u), (u, start, bias), create_graph=True)
             second = torch.autograd.grad(sum(each.square().sum() for each in first), (u, start, bias))
@@ -86,7 +86,7 @@ def test_weights_keep_their_derivatives():
 def test_other_convolutions_are_the_same_too(layer):
     layer, x = layer.double(), torch.randn(3, 4, 9, 8)
     out, back = vjp(layer, x)
-    with Swift():
+    with FastConvBackward():
         found, ours = vjp(layer, x)
     assert torch.equal(found, out)
     assert_close(ours(out)[0], back(out)[0])

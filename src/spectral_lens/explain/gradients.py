@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from spectral_lens._runtime.conv_backward import Swift
-from spectral_lens.operators._pullback import Outputs, at_a_time, checked, pullback
+from spectral_lens._runtime.conv_backward import FastConvBackward
+from spectral_lens.operators._pullback import Outputs, batch_size, checked, pullback
 
 __all__ = ["gradient", "gradient_x_input", "integrated_gradients", "of_class", "saliency", "smoothgrad"]
 
@@ -50,7 +50,7 @@ def of_class(model: nn.Module, x: Float[Tensor, "n *d"], label: Int[Tensor, " m"
     if label.shape != x.shape[:1]:
         raise ValueError(f"there are {tuple(label.shape)} labels for {len(x)} samples.")
     x = x.detach().requires_grad_()
-    with torch.enable_grad(), Swift():
+    with torch.enable_grad(), FastConvBackward():
         out = model(x)
         if label.min() < 0 or label.max() >= out.shape[1]:
             raise ValueError(f"labels must be outputs of the model, from 0 to {out.shape[1] - 1}.")
@@ -147,7 +147,7 @@ def _mean_at(
 ) -> Callable[[Tensor], Tensor]:
     """The weighted mean of the outputs at all points, as a function of one shift of them all: its derivative is the
     weighted mean of the gradients, and only one of them is ever held."""
-    size = max(1, at_a_time(points[0]) // points.shape[1])
+    size = max(1, batch_size(points[0]) // points.shape[1])
 
     def mean(shift: Tensor) -> Tensor:
         parts = []

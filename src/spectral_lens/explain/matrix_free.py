@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from spectral_lens.explain.lrp import Rule, rewritten
-from spectral_lens.explain.quality import products
-from spectral_lens.operators.golub_kahan import Products, frobenius, largest
+from spectral_lens.explain.quality import redistribution_operator
+from spectral_lens.operators.golub_kahan import spectral_norm
+from spectral_lens.operators.hutchinson import frobenius_norm
+from spectral_lens.operators.linear import LinearOperator
 
 __all__ = ["measured", "noisy", "of_lrp", "of_mean_gradient", "straight"]
 
@@ -25,20 +27,20 @@ def of_lrp(
     rules: Rule | Sequence[Rule],
     outputs: Sequence[int] | Int[Tensor, " k"] | None = None,
     share: float = 0.0,
-) -> Products:
-    """The products of LRP's redistribution matrix at x: of some outputs, or of all.
+) -> LinearOperator:
+    """LRP's redistribution matrix at x, (n, k, inputs), of some outputs or of all; `R.mT @ z` redistributes z.
 
     rules, share: as in `lrp.lrp` and `quality.redistribution`.
 
     >>> from spectral_lens.explain.lrp import gamma
     >>> model = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2)).eval()
-    >>> matrix = of_lrp(model, torch.ones(4, 3), rules=gamma(0.1))
-    >>> tuple(matrix.apply(torch.ones(4, 2)).shape)
-    (4, 3)
+    >>> R = of_lrp(model, torch.ones(4, 3), rules=gamma(0.1))
+    >>> R.shape, (R.mT @ torch.ones(4, 2)).shape
+    (torch.Size([4, 2, 3]), torch.Size([4, 3]))
     """
     forward = rewritten(model, rules=rules)
     chosen = slice(None) if outputs is None else outputs
-    return products(lambda factor: forward(x, factor)[:, chosen], torch.ones_like(x), share=share)
+    return redistribution_operator(lambda factor: forward(x, factor)[:, chosen], torch.ones_like(x), share=share)
 
 
 def of_mean_gradient(
@@ -48,15 +50,15 @@ def of_mean_gradient(
     *,
     baseline: float | Float[Tensor, "*#n #d"] = 0.0,
     share: float = 0.0,
-) -> Products:
-    """The products of R for (x - baseline) times the mean gradient at the points.
+) -> LinearOperator:
+    """R, (n, k, inputs), for (x - baseline) times the mean gradient at the points.
 
     With `noisy` points it is SmoothGrad times the input, with those of `straight` integrated gradients.
 
     >>> model, x = nn.Linear(3, 2, bias=False).eval(), torch.ones(4, 3)
-    >>> matrix = of_mean_gradient(model, x, straight(x, steps=5))
-    >>> tuple(matrix.adjoint(torch.ones(4, 3)).shape)
-    (4, 2)
+    >>> R = of_mean_gradient(model, x, straight(x, steps=5))
+    >>> (R @ torch.ones(4, 3)).shape
+    torch.Size([4, 2])
     """
     if points.shape[1:] != x.shape:
         raise ValueError(f"points are {tuple(points.shape)} for inputs {tuple(x.shape)}: they must be (s, n, *d).")
@@ -65,7 +67,7 @@ def of_mean_gradient(
         out = model((points + (x - baseline) * (factor - 1)).flatten(0, 1))
         return out.unflatten(0, points.shape[:2]).mean(0)
 
-    return products(mean, torch.ones_like(x), share=share)
+    return redistribution_operator(mean, torch.ones_like(x), share=share)
 
 
 def noisy(
@@ -91,7 +93,7 @@ def straight(
 
 
 def measured(
-    methods: Sequence[Callable[[Tensor, torch.Generator], Products]],
+    methods: Sequence[Callable[[Tensor, torch.Generator], LinearOperator]],
     x: Float[Tensor, "n *d"],
     target: Int[Tensor, " m"],
     *,
@@ -101,8 +103,8 @@ def measured(
 ) -> tuple[dict[str, Float[Tensor, "n points"]], Float[Tensor, "points n inputs"]]:
     """Stability, sensitivity and SSM at each setting of a method, and the explanation of one output of each sample.
 
-    methods: for each setting a function of some samples and a generator to the products of R.  target: the outputs that
-    are explained.  chunk: samples at a time.  draws: of the Frobenius norm's estimate, see `golub_kahan.frobenius`.
+    methods: for each setting a function of some samples and a generator to R.  target: the outputs that
+    are explained.  chunk: samples at a time.  draws: of the Frobenius norm's estimate, see `hutchinson.frobenius_norm`.
     seed: every setting starts with it, so all see the same draws.  Under "error" stands the relative error of SSM that
     the two estimates claim.
 
@@ -130,11 +132,11 @@ def measured(
 
 
 def _estimated(
-    matrix: Products, target: Tensor, draws: int, generator: torch.Generator
+    R: LinearOperator, target: Tensor, draws: int, generator: torch.Generator
 ) -> tuple[Float[Tensor, "4 n"], Float[Tensor, "n inputs"]]:
     """The four numbers of `measured` and the target's column, for the samples of one matrix."""
-    first = largest(matrix, generator=generator)
-    norm = frobenius(matrix, draws=draws, generator=generator)
+    first = spectral_norm(R, generator=generator)
+    norm = frobenius_norm(R, draws=draws, generator=generator)
     error = first.error / first.value + norm.error / norm.value
-    column = matrix.apply(one_hot(target, matrix.kept.shape[1]).to(first.value))
+    column = R.mT @ one_hot(target, R.shape[1]).to(R.dtype)
     return torch.stack([1 / first.value, norm.value, norm.value / first.value, error]), column

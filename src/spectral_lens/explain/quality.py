@@ -11,10 +11,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from spectral_lens.operators.golub_kahan import Products, derivative
+from spectral_lens.operators.jacobian import jacobian_at
+from spectral_lens.operators.linear import LinearOperator
 from spectral_lens.operators.spectra import sensitivity, sigma
 
-__all__ = ["Redistribution", "decompose", "entropy", "inverted", "products", "redistribution", "ssm", "stability"]
+__all__ = [
+    "Redistribution", "amplification", "decompose", "entropy", "expanded", "inverted", "leading_share",
+    "redistribution", "redistribution_operator", "spectral_measures", "ssm", "stability",
+]  # fmt: skip
 
 
 class Redistribution(NamedTuple):
@@ -111,15 +115,29 @@ def decompose(R: Float[Tensor, "n k d"], z: Float[Tensor, "n k"]) -> Float[Tenso
     return (values * (v.mT @ z.unsqueeze(2)).squeeze(2)).unsqueeze(2) * u
 
 
-def products(function: Callable[[Tensor], Tensor], at: Float[Tensor, "n *d"], *, share: float = 0.0) -> Products:
-    """R of the relevance that is the derivative of `function`, (n, *d) to (n, k), at `at`, each sample on its own.
+def redistribution_operator(
+    function: Callable[[Tensor], Tensor], at: Float[Tensor, "n *d"], *, share: float = 0.0
+) -> LinearOperator:
+    """R, (n, k, d), without forming it: of the relevance that is the derivative of `function`, (n, *d) to (n, k).
 
-    For LRP that is `lambda factor: lrp.rewritten(model, rules=rules)(x, factor)` at ones.  The columns' sums, by which
-    they are divided, cost one forward product.  share: as in `quality.redistribution`.
+    For LRP that is `lambda factor: lrp.rewritten(model, rules=rules)(x, factor)` at ones.  `R.mT @ z` redistributes z.
+    The relevance's sums, by which it is divided, cost one product.  share, errors: as in `redistribution`, by which
+    outputs that are left out have zeros.
+
+    >>> x = torch.tensor([[1.0, 3.0]])
+    >>> R = redistribution_operator(lambda factor: (x * factor).sum(1, keepdim=True), torch.ones(1, 2))
+    >>> R.shape, R.mT @ torch.ones(1, 1)
+    (torch.Size([1, 1, 2]), tensor([[0.2500, 0.7500]]))
     """
-    whole = derivative(function, at)
-    inverse, kept = inverted(whole.adjoint(torch.ones_like(at)), share=share)
-    return Products(lambda z: whole.apply(z * inverse), lambda u: whole.adjoint(u) * inverse, kept)
+    relevance = jacobian_at(function, at)
+    inverse, _ = inverted(relevance @ torch.ones_like(at).flatten(1), share=share)
+    return LinearOperator(
+        relevance.shape,
+        lambda u: (relevance @ u) * inverse,
+        lambda z: relevance.mT @ (z * inverse),
+        dtype=relevance.dtype,
+        device=relevance.device,
+    )
 
 
 def spectral_measures(R: Float[Tensor, "*n k d"]) -> dict[str, Float[Tensor, "*n"]]:

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from spectral_lens.nn.rewriting import fold
-from spectral_lens.operators._pullback import Outputs, at_a_time, checked, readout
+from spectral_lens.operators._pullback import Outputs, batch_size, checked, readout
 
 __all__ = ["LARGEST", "deep_shap", "exact", "patches", "sampled"]
 
@@ -150,7 +150,7 @@ def _values(
     chunk: int | None,
 ) -> Float[Tensor, "rows k"]:
     """The explained outputs of samples of which only the inputs of the players that are present are there."""
-    chunk = at_a_time(x) if chunk is None else chunk
+    chunk = batch_size(x) if chunk is None else chunk
     if chunk < 1:
         raise ValueError(f"chunk={chunk} must be at least 1 row.")
     absent = torch.as_tensor(baseline, dtype=x.dtype, device=x.device).expand_as(x)

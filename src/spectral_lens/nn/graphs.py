@@ -1,21 +1,25 @@
 """A model as a graph of its layers, for what goes through a network layer by layer.
 
-Batch normalisation is folded into the layer before it, and what is no layer of a piecewise linear network is named.
+`trace` follows a model once; its graph is a model itself, and may stand wherever a model is asked for.  `traced` makes
+of it what LRP reads: batch normalisation folded into the layer before, and nothing that is not piecewise linear.
 """
 
+import copy
 import operator
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from spectral_lens.nn.layers import Dense, SpectralConv2d, SpectralLinear
+from spectral_lens.nn.layers import DENSE_LAYERS, SpectralConv2d
 from spectral_lens.nn.rewriting import fold
 
+__all__ = ["Graph", "module_of", "sees_the_input", "trace", "traced", "trained_parameters", "weighted_nodes"]
+
 # exact types: a subclass may do something else
-_WEIGHTED = {nn.Linear, Dense, nn.Conv2d, SpectralLinear, SpectralConv2d}
+_WEIGHTED = {*DENSE_LAYERS, nn.Conv2d, SpectralConv2d}
 # the derivative that they have is the one that relevance needs: piecewise linear, through zero
 _NATURAL = (
     nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout,
@@ -28,18 +32,52 @@ _FUNCTIONS = {
 _METHODS = {"relu", "relu_", "flatten", "view", "reshape", "add", "add_", "size", "contiguous", "unflatten"}
 
 
+class Graph(fx.GraphModule):
+    """What `trace` makes of a model: it computes the same, with the same layers."""
+
+
 class _Tracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return type(m) in _WEIGHTED or super().is_leaf_module(m, module_qualified_name)
+    """Looks into all that is no layer: torch's own, the weighted ones, and what has parameters to train are layers."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str = "") -> bool:
+        weighted = type(m) in _WEIGHTED or bool(trained_parameters(m, recurse=False))
+        return weighted or super().is_leaf_module(m, module_qualified_name)
+
+
+def trace(model: nn.Module) -> Graph:
+    """The model's graph; a graph is given back as it is, so that what is handed on is not traced again.
+
+    A model that is a single layer becomes the layer "0".
+    Raises ValueError for a model that cannot be followed, as where it branches on what it computes.
+
+    >>> graph = trace(nn.Sequential(nn.Linear(3, 2), nn.ReLU()))
+    >>> [node.op for node in graph.graph.nodes], trace(graph) is graph
+    (['placeholder', 'call_module', 'call_module', 'output'], True)
+    """
+    if isinstance(model, Graph):
+        return model
+    tracer = _Tracer()
+    root = nn.Sequential(model) if tracer.is_leaf_module(model) else model  # the root itself is always looked into
+    try:
+        graph = Graph(root, tracer.trace(root))
+    except Exception as error:
+        raise ValueError(f"{type(model).__name__} cannot be followed layer by layer: {error}") from error
+    for part in graph.modules():
+        if type(part) is nn.Module:  # the graph's own, which hold the model's layers
+            part.training = model.training
+    graph.training = model.training
+    return graph
 
 
 def traced(model: nn.Module) -> fx.GraphModule:
-    """The model's graph with batch normalisation folded away; raises ValueError that names what has no rule."""
-    model = nn.Sequential(model) if type(model) in _WEIGHTED else model  # the root itself is always looked into
-    try:
-        graph = fx.GraphModule(model, _Tracer().trace(model))
-    except Exception as error:
-        raise ValueError(f"{type(model).__name__} cannot be followed layer by layer: {error}") from error
+    """The model's graph with batch normalisation folded away; raises ValueError that names what has no rule.
+
+    >>> model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2), nn.ReLU()).eval()
+    >>> [str(node.target) for node in weighted_nodes(traced(model))]
+    ['0']
+    """
+    whole = trace(model)
+    graph = fx.GraphModule(whole, copy.deepcopy(whole.graph))  # folding must not reach the model's own
     _fold_batch_norm(graph)
     unknown = [_described(graph, node) for node in graph.graph.nodes if not _has_rule(graph, node)]
     if unknown:
@@ -49,11 +87,18 @@ def traced(model: nn.Module) -> fx.GraphModule:
     return graph
 
 
+def trained_parameters(layer: nn.Module, *, recurse: bool = True) -> dict[str, Tensor]:
+    """The parameters of a layer that are trained, by their names."""
+    return {name: each for name, each in layer.named_parameters(recurse=recurse) if each.requires_grad}
+
+
 def weighted_nodes(graph: fx.GraphModule) -> list[fx.Node]:
+    """The calls of layers with weights, in the order in which the model applies them."""
     return [n for n in graph.graph.nodes if n.op == "call_module" and type(module_of(graph, n)) in _WEIGHTED]
 
 
 def module_of(graph: fx.GraphModule, node: fx.Node) -> nn.Module:
+    """The layer that a node calls."""
     return graph.get_submodule(str(node.target))
 
 

@@ -246,6 +246,10 @@ class Dense(nn.Linear):
             nn.init.zeros_(self.bias)
 
 
+# dense layers by their exact types: a subclass may do something else
+DENSE_LAYERS = (nn.Linear, Dense, SpectralLinear)
+
+
 def geometry_of(layer: nn.Conv2d) -> dict:
     names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
     return {name: getattr(layer, name) for name in names}

@@ -1,8 +1,8 @@
-"""The derivative of every output of every sample by the parameters, layer by layer and in factors.
+"""The derivative of every output of every sample by the parameters, layer by layer and in Kronecker factors.
 
-A layer z_t = W a_t, at one place t of a dense layer or at all places of a convolution, whose output is pulled back to
-the signals delta_t = df / dz_t, has the gradient sum_t delta_t a_t^T.  The signals of all outputs are pulled back
-together, to zeros that are added behind each layer; the gradient itself, as long as the parameters, need not be formed.
+A layer z_t = W a_t, at one position t of a dense layer or at all positions of a convolution, with the output gradients
+delta_t = df / dz_t, has the gradient sum_t delta_t a_t^T.  The output gradients of all layers are pulled back together,
+to zeros that are added behind each layer; the gradient by the parameters, as long as these, need not be formed.
 """
 
 from collections.abc import Iterator
@@ -14,37 +14,33 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call, vjp, vmap
 from torch.nn import functional as F
 
-from spectral_lens._runtime.conv_backward import Pair, Swift
-from spectral_lens.nn.graphs import module_of
-from spectral_lens.nn.layers import Dense, SpectralConv2d, SpectralLinear
+from spectral_lens._runtime.conv_backward import FastConvBackward, Pair
+from spectral_lens.nn.graphs import Graph, module_of, trace, trained_parameters
+from spectral_lens.nn.layers import DENSE_LAYERS, Dense, SpectralConv2d, SpectralLinear
+from spectral_lens.operators._linearize import trainable
 from spectral_lens.operators._pullback import Outputs, readout
 
-_PASSING = 4  # tensors as large as the largest signal that pulling back holds for a while
+_ALIVE = 4  # tensors as large as the largest layer's output gradients that pulling back holds for a while
 
 
-class Factors(NamedTuple):
-    """Gradients by some parameters: sum_t signals[n, k, :, t] inputs[n, t, :]^T for each sample and output.
+class KroneckerFactors(NamedTuple):
+    """Gradients by some parameters: sum_t output_gradients[n, k, :, t] activations[n, t, :]^T for each n and k.
 
-    inputs: None where the signals are the gradients themselves.  partner: signals and inputs that stand on the other
-    side of inner products, where these are not a gradient's with another's but one part of them.
+    activations: None where the output gradients are the gradients by the parameters themselves.
     """
 
-    signals: Float[Tensor, "n k o t"]
-    inputs: Float[Tensor, "n t i"] | None = None
-    partner: tuple[Tensor, Tensor] | None = None
+    output_gradients: Float[Tensor, "n k o t"]
+    activations: Float[Tensor, "n t i"] | None = None
 
-    def split(self, samples: int) -> list["Factors"]:
+    def split(self, samples: int) -> list["KroneckerFactors"]:
         """The same of so many samples at a time."""
-        signals = self.signals.split(samples)
-        inputs = [None] * len(signals) if self.inputs is None else self.inputs.split(samples)
-        partners: list[Any] = [None] * len(signals)
-        if self.partner is not None:
-            partners = list(zip(*(each.split(samples) for each in self.partner), strict=True))
-        return [Factors(*each) for each in zip(signals, inputs, partners, strict=True)]
+        gradients = self.output_gradients.split(samples)
+        activations = [None] * len(gradients) if self.activations is None else self.activations.split(samples)
+        return [KroneckerFactors(*each) for each in zip(gradients, activations, strict=True)]
 
 
-class Network:
-    """A model whose gradients are asked for; x: inputs like those to come, of which one is tried.
+class PerSampleGradients:
+    """A model, or its graph, whose gradients are asked for; x: inputs like those to come, of which one is tried.
 
     Layers with trainable parameters are called once each, with one tensor; what they do with it is known for nn.Linear,
     Dense, SpectralLinear, nn.Conv2d, SpectralConv2d, and nn.BatchNorm1d and 2d in evaluation mode; for others it is
@@ -53,7 +49,7 @@ class Network:
     """
 
     def __init__(self, model: nn.Module, x: Float[Tensor, "n *d"], outputs: Outputs = None) -> None:
-        self.graph = _graph(model)
+        self.graph = _followed(model)
         self.outputs = outputs
         with torch.no_grad():
             run = _Probed(self.graph, None)
@@ -61,16 +57,17 @@ class Network:
         self.rows = len(readout(out, outputs))
         self.shapes = run.shapes
         each = self.rows * out.element_size()
-        signals = [shape.numel() for shape in run.shapes.values()]
-        lengths = [
-            _length(self.graph.get_submodule(name), run.inputs[name], shape) for name, shape in run.shapes.items()
+        gradients = [shape.numel() for shape in run.shapes.values()]
+        sizes = [
+            _factor_size(self.graph.get_submodule(name), run.inputs[name], shape) for name, shape in run.shapes.items()
         ]
-        self.bytes = each * (sum(signals) + sum(lengths))  # of a sample's gradients, at most
+        self.bytes = each * (sum(gradients) + sum(sizes))  # of a sample's gradients, at most
+        # what a CPU's caches and a GPU's memory take well, and rows that fill a matrix product: benchmarks/stability.py
         amount, rows = (128_000_000, 1024) if x.device.type == "cpu" else (2_000_000_000, 16384)
-        working = self.bytes + _PASSING * each * max(signals)
-        self.at_a_time = max(1, min(amount // working, rows // self.rows))
+        working = self.bytes + _ALIVE * each * max(gradients)
+        self.batch_size = max(1, min(amount // working, rows // self.rows))
 
-    def factors(self, x: Float[Tensor, "n *d"]) -> list[Factors]:
+    def factors(self, x: Float[Tensor, "n *d"]) -> list[KroneckerFactors]:
         """The gradients of these samples, layer after layer."""
 
         def forward(probes: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -79,11 +76,11 @@ class Network:
 
         with torch.no_grad():
             probes = {name: x.new_zeros(len(x), *shape) for name, shape in self.shapes.items()}
-            with Swift():
+            with FastConvBackward():
                 out, pull, inputs = vjp(forward, probes, has_aux=True)  # type: ignore[misc]
-            signals = vmap(lambda row: pull(row.expand_as(out))[0])(readout(out, self.outputs))
+            gradients = vmap(lambda row: pull(row.expand_as(out))[0])(readout(out, self.outputs))
             layers = [
-                (self.graph.get_submodule(name), inputs[name], signals[name].movedim(0, 1)) for name in self.shapes
+                (self.graph.get_submodule(name), inputs[name], gradients[name].movedim(0, 1)) for name in self.shapes
             ]
             return [each for layer in layers for each in _of_layer(*layer)]
 
@@ -91,16 +88,10 @@ class Network:
 # ---- the network, followed
 
 
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        own = m.parameters(recurse=False)
-        return any(each.requires_grad for each in own) or super().is_leaf_module(m, module_qualified_name)
-
-
 class _Probed(fx.Interpreter):
     """Runs a graph and keeps what the layers with trainable parameters see; with probes, adds them to their outputs."""
 
-    def __init__(self, graph: fx.GraphModule, probes: dict[str, Tensor] | None) -> None:
+    def __init__(self, graph: Graph, probes: dict[str, Tensor] | None) -> None:
         super().__init__(graph)
         self.probes = probes
         self.inputs: dict[str, Tensor] = {}
@@ -108,7 +99,7 @@ class _Probed(fx.Interpreter):
 
     def call_module(self, target: Any, args: tuple, kwargs: dict) -> Any:
         out = super().call_module(target, args, kwargs)
-        if not _trained(self.fetch_attr(target)):
+        if not trained_parameters(self.fetch_attr(target)):
             return out
         if not isinstance(out, Tensor):
             raise ValueError(f"{type(self.fetch_attr(target)).__name__} gives more than one tensor.")
@@ -117,39 +108,32 @@ class _Probed(fx.Interpreter):
         return out if self.probes is None else out + self.probes[target]
 
 
-def _graph(model: nn.Module) -> fx.GraphModule:
-    model = nn.Sequential(model)  # the root itself is always looked into
-    try:
-        graph = fx.GraphModule(model, _Tracer().trace(model))
-    except Exception as error:
-        raise ValueError(f"{type(model[0]).__name__} cannot be followed layer by layer: {error}") from error
+def _followed(model: nn.Module) -> Graph:
+    """The graph of a model whose gradients are known layer by layer; raises ValueError that names what has none."""
+    graph = trace(model)
+    trainable(graph)
     met: set[int] = set()
     for node in graph.graph.nodes:
-        name = str(node.target).removeprefix("0.")
         if node.op == "get_attr" and getattr(_attribute(graph, node), "requires_grad", False):
-            raise ValueError(f"{name} is used outside of its layer: freeze it, or call the layer.")
+            raise ValueError(f"{node.target} is used outside of its layer: freeze it, or call the layer.")
         if node.op != "call_module":
             continue
         layer = module_of(graph, node)
-        own = _trained(layer)
+        own = trained_parameters(layer)
         if met & {id(each) for each in own.values()}:
-            raise ValueError(f"{name} shares parameters with an earlier call: give each call its own, or freeze them.")
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.running_mean is None:
-            raise ValueError(f"{name} has no running statistics: its outputs depend on the other samples.")
+            raise ValueError(
+                f"{node.target} shares parameters with an earlier call: give each call its own, or freeze them."
+            )
         if own and (len(node.args) != 1 or node.kwargs):
-            raise ValueError(f"{name} ({type(layer).__name__}) is called with more than its input.")
+            raise ValueError(f"{node.target} ({type(layer).__name__}) is called with more than its input.")
         met |= {id(each) for each in own.values()}
-    if not met:
-        raise ValueError(
-            "no parameter is trainable: call model.requires_grad_(), the derivative is by what is trained."
-        )
     return graph
 
 
-def _length(layer: nn.Module, a: Tensor, out: torch.Size) -> int:
-    """How many numbers a gradient takes besides its signals: its parameters, of a dense layer far less."""
-    dense = len(out) == 1 and type(layer) in (nn.Linear, Dense, SpectralLinear)
-    return 3 * (a.numel() + out.numel()) if dense else sum(each.numel() for each in _trained(layer).values())
+def _factor_size(layer: nn.Module, a: Tensor, out: torch.Size) -> int:
+    """How many numbers a gradient takes besides its output gradients: its parameters, of a dense layer far less."""
+    dense = len(out) == 1 and type(layer) in DENSE_LAYERS
+    return 3 * (a.numel() + out.numel()) if dense else sum(each.numel() for each in trained_parameters(layer).values())
 
 
 def _attribute(graph: fx.GraphModule, node: fx.Node) -> Any:
@@ -157,41 +141,37 @@ def _attribute(graph: fx.GraphModule, node: fx.Node) -> Any:
     return getattr(graph.get_submodule(parent), name)
 
 
-def _trained(layer: nn.Module) -> dict[str, Tensor]:
-    return {name: parameter for name, parameter in layer.named_parameters() if parameter.requires_grad}
+# ---- what each layer makes of its inputs and output gradients
 
 
-# ---- what each layer makes of its inputs and signals
-
-
-def _of_layer(layer: Any, a: Tensor, delta: Tensor) -> Iterator[Factors]:
-    """a: what it saw, (n, *d); delta: the signals at its outputs, (n, k, *e)."""
-    kind, trained = type(layer), _trained(layer)
+def _of_layer(layer: Any, a: Tensor, delta: Tensor) -> Iterator[KroneckerFactors]:
+    """a: what it saw, (n, *d); delta: the gradients by its outputs, (n, k, *e)."""
+    kind, trained = type(layer), trained_parameters(layer)
     if kind in (nn.Linear, Dense):
-        yield from _affine(trained, *_places(a, delta))
+        yield from _affine(trained, *_positions(a, delta))
     elif kind is SpectralLinear:
-        yield from _spectral(trained, layer.lam_in, layer.lam_out, layer.psi, *_places(a, delta))
+        yield from _spectral(trained, layer.lam_in, layer.lam_out, layer.psi, *_positions(a, delta))
     elif kind is nn.Conv2d:
-        for patches, signals in _groups(vars(layer), a, delta):
-            yield from _affine(trained, patches, signals)
+        for patches, gradients in _groups(vars(layer), a, delta):
+            yield from _affine(trained, patches, gradients)
     elif kind is SpectralConv2d:
         groups = layer.geometry["groups"]
         own = [each.chunk(groups) for each in (layer.lam_in, layer.lam_out, layer.psi.flatten(1))]
-        for k, (patches, signals) in enumerate(_groups(layer.geometry, a, delta)):
-            yield from _spectral(trained, own[0][k], own[1][k], own[2][k], patches, signals)
+        for k, (patches, gradients) in enumerate(_groups(layer.geometry, a, delta)):
+            yield from _spectral(trained, own[0][k], own[1][k], own[2][k], patches, gradients)
     elif kind in (nn.BatchNorm1d, nn.BatchNorm2d):
         yield from _normalisation(trained, layer, a, delta)
     else:
         yield _any(trained, layer, a, delta)
 
 
-def _places(a: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
-    """A dense layer's inputs (n, t, i) and signals (n, k, o, t); all axes between samples and features are places."""
+def _positions(a: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
+    """A dense layer's activations (n, t, i) and output gradients (n, k, o, t); t counts the axes in between."""
     return a.reshape(len(a), -1, a.shape[-1]), delta.reshape(*delta.shape[:2], -1, delta.shape[-1]).mT
 
 
 def _groups(geometry: dict, a: Tensor, delta: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """A convolution's inputs (n, t, i), the patch under the kernel at each place, and signals (n, k, o, t)."""
+    """A convolution's activations (n, t, i), the patch under the kernel at t, and output gradients (n, k, o, t)."""
     groups, kernel, dilation = geometry["groups"], geometry["kernel_size"], geometry["dilation"]
     padding = geometry["padding"]
     if isinstance(padding, str):
@@ -201,8 +181,8 @@ def _groups(geometry: dict, a: Tensor, delta: Tensor) -> Iterator[tuple[Tensor, 
         sides = [(each, each) for each in padding]
     mode = geometry["padding_mode"]
     a = F.pad(a, (*sides[1], *sides[0]), mode="constant" if mode == "zeros" else mode)
-    signals = delta.flatten(3)
-    for channels, own in zip(a.chunk(groups, 1), signals.chunk(groups, 2), strict=True):
+    gradients = delta.flatten(3)
+    for channels, own in zip(a.chunk(groups, 1), gradients.chunk(groups, 2), strict=True):
         yield _patches(channels, kernel, dilation, geometry["stride"]).mT, own
 
 
@@ -213,13 +193,13 @@ def _patches(a: Tensor, kernel: Pair, dilation: Pair, stride: Pair) -> Float[Ten
     return a.permute(0, 1, 4, 5, 2, 3).flatten(4).flatten(1, 3)
 
 
-def _affine(trained: dict[str, Tensor], a: Tensor, delta: Tensor) -> Iterator[Factors]:
+def _affine(trained: dict[str, Tensor], a: Tensor, delta: Tensor) -> Iterator[KroneckerFactors]:
     """delta a^T for the weight; delta for the bias, which is the weight of an input that is one."""
     single = a.shape[1] == 1
     if "weight" in trained:
-        yield Factors(delta, _with_one(a) if single and "bias" in trained else a)
+        yield KroneckerFactors(delta, _with_one(a) if single and "bias" in trained else a)
     if "bias" in trained and not (single and "weight" in trained):
-        yield Factors(delta.sum(3, keepdim=True))
+        yield KroneckerFactors(delta.sum(3, keepdim=True))
 
 
 def _with_one(a: Tensor) -> Tensor:
@@ -228,7 +208,7 @@ def _with_one(a: Tensor) -> Tensor:
 
 def _spectral(
     trained: dict[str, Tensor], lam_in: Tensor, lam_out: Tensor, psi: Tensor, a: Tensor, delta: Tensor
-) -> Iterator[Factors]:
+) -> Iterator[KroneckerFactors]:
     """What the parameters of w_ji = (lam_in_i - lam_out_j) psi_ji make of the gradient g_ji = delta_j a_i by w:
 
     by psi_ji (lam_in_i - lam_out_j) g_ji, by lam_in_i sum_j psi_ji g_ji, by lam_out_j -sum_i psi_ji g_ji.
@@ -239,7 +219,7 @@ def _spectral(
     own: list[Tensor] = [delta.sum(3)] if "bias" in trained else []
     if a.shape[1] == 1:  # w need not be formed
         if "psi" in trained:
-            yield from _eigenvectors(lam_in, lam_out, a, delta)
+            yield _eigenvectors(lam_in, lam_out, a, delta)
         if "lam_in" in trained:
             own.append((a * (delta.squeeze(3) @ psi)).unflatten(2, (-1, offsets)).sum(3))
         if "lam_out" in trained:
@@ -253,34 +233,31 @@ def _spectral(
         if "lam_out" in trained:
             own.append(-(psi * g).sum(3))
     if own:
-        yield Factors(torch.cat(own, 2).unsqueeze(3))
+        yield KroneckerFactors(torch.cat(own, 2).unsqueeze(3))
 
 
-def _eigenvectors(lam_in: Tensor, lam_out: Tensor, a: Tensor, delta: Tensor) -> Iterator[Factors]:
-    """The factors of (lam_in_i - lam_out_j) delta_j a_i, whose inner products are, with u = lam_in and v = lam_out,
+def _eigenvectors(lam_in: Tensor, lam_out: Tensor, a: Tensor, delta: Tensor) -> KroneckerFactors:
+    """(lam_in_i - lam_out_j) delta_j a_i, two Kronecker factors: delta (lam_in a)^T and -(lam_out delta) a^T.
 
-    sum_ji (u_i - v_j)^2 delta_j delta'_j a_i a'_i = (delta . delta') (ua . ua') - 2 (delta . v delta') (ua . a')
-        + (v delta . v delta') (a . a').
-
-    Both are taken from the mean of v, which changes no difference: less cancels, and one term is left if all v agree.
+    Both eigenvalues are taken from the mean of lam_out, which changes no difference: less cancels, and one factor is
+    left where all of lam_out agree.
     """
     middle = lam_out.mean()
     near, far = lam_in - middle, (lam_out - middle)[:, None]
-    yield Factors(delta, near * a)
-    if far.any():
-        yield Factors(delta, -2 * near * a, (far * delta, a))
-        yield Factors(far * delta, a)
+    if not far.any():
+        return KroneckerFactors(delta, near * a)
+    return KroneckerFactors(torch.cat([delta, -far * delta], 3), torch.cat([near * a, a], 1))
 
 
-def _normalisation(trained: dict[str, Tensor], layer: Any, a: Tensor, delta: Tensor) -> Iterator[Factors]:
-    """delta times the normalised input for the scale, delta for the shift; each summed over the places."""
+def _normalisation(trained: dict[str, Tensor], layer: Any, a: Tensor, delta: Tensor) -> Iterator[KroneckerFactors]:
+    """delta times the normalised input for the scale, delta for the shift; each summed over the positions."""
     whole = F.batch_norm(a, layer.running_mean, layer.running_var, eps=layer.eps)
     parts = {"weight": delta * whole.unsqueeze(1), "bias": delta}
     own = [parts[name].reshape(*delta.shape[:3], -1).sum(3) for name in trained]
-    yield Factors(torch.cat(own, 2).unsqueeze(3))
+    yield KroneckerFactors(torch.cat(own, 2).unsqueeze(3))
 
 
-def _any(trained: dict[str, Tensor], layer: nn.Module, a: Tensor, delta: Tensor) -> Factors:
+def _any(trained: dict[str, Tensor], layer: nn.Module, a: Tensor, delta: Tensor) -> KroneckerFactors:
     """The gradients of a layer that nothing is known of but that it treats each sample on its own."""
 
     def of_one(a: Tensor, delta: Tensor) -> Tensor:
@@ -289,4 +266,4 @@ def _any(trained: dict[str, Tensor], layer: nn.Module, a: Tensor, delta: Tensor)
 
     # samples and outputs in one: one transform in another gives wrong gradients of nn.PReLU (torch 2.13)
     found = vmap(of_one)(a.repeat_interleave(delta.shape[1], 0), delta.flatten(0, 1))
-    return Factors(found.view(*delta.shape[:2], -1, 1))
+    return KroneckerFactors(found.view(*delta.shape[:2], -1, 1))

@@ -10,10 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import vjp, vmap
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from spectral_lens._runtime.conv_backward import Swift
-from spectral_lens._runtime.memory import fitting
+from spectral_lens._runtime.conv_backward import FastConvBackward
+from spectral_lens._runtime.memory import Allocations, check_chunk, chunk_size
 
 Outputs = Sequence[int] | Tensor | None
 
@@ -36,15 +35,14 @@ def pullback(
     Raises ValueError for outputs that do not exist and for a read-out of another width, MemoryError, which says what
     would fit, before the pull-back.
     """
-    if chunk is not None and chunk < 1:
-        raise ValueError(f"chunk={chunk} must be at least 1 output at a time.")
+    check_chunk(chunk, of="output")
     with torch.no_grad():  # no graph outside the transform: nobody asks for the derivative by the weights
-        with Swift(), _Largest() as largest:
+        with FastConvBackward(), Allocations() as made:
             out, back = vjp(function, at)  # type: ignore[misc]  # two, as there is no auxiliary output
         rows = readout(out, outputs)
         result = len(rows) * at.numel() * at.element_size()
-        each = _ALIVE * largest.bytes
-        size = fitting(chunk, pieces=len(rows), each=each, result=result, samples=len(at), device=at.device)
+        each = _ALIVE * made.largest
+        size = chunk_size(chunk, pieces=len(rows), each=each, result=result, samples=len(at), device=at.device)
         if chunk is None and at.device.type == "cpu":
             size = max(1, min(size, _CACHED // each))
         found = at.new_empty(len(rows), *at.shape)
@@ -58,8 +56,10 @@ def _together(one: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
     return vmap(one)(rows) if len(rows) > 1 else one(rows[0]).unsqueeze(0)
 
 
-def readout(out: Tensor, outputs: Outputs) -> Float[Tensor, "k m"]:
+def readout(out: Any, outputs: Outputs) -> Float[Tensor, "k m"]:
     """The rows that select `outputs` (see `pullback`) from `out`, (n, m)."""
+    if not isinstance(out, Tensor):
+        raise ValueError(f"the model gives more than one tensor, a {type(out).__name__}: its outputs must be one.")
     if out.ndim != 2:
         raise ValueError(f"the model's outputs are {tuple(out.shape)}: they must be (samples, outputs).")
     width = out.shape[1]
@@ -77,30 +77,23 @@ def readout(out: Tensor, outputs: Outputs) -> Float[Tensor, "k m"]:
     return nn.functional.one_hot(chosen, width).to(out)
 
 
-def at_a_time(x: Float[Tensor, "n *d"]) -> int:
+def batch_size(x: Float[Tensor, "n *d"]) -> int:
     """How many inputs of that size to give to a model at once: enough for a GPU, few enough for the caches of a CPU."""
     amount = 1_000_000 if x.device.type == "cpu" else 64_000_000
     return min(4096, max(1, amount // (x[0].numel() * x.element_size())))
 
 
 def checked(model: nn.Module, x: Tensor) -> None:
-    """Raises ValueError for a model in training mode, and for inputs that are empty, not floating or not finite."""
-    if any(part.training for part in model.modules()):
-        raise ValueError("the model is in training mode, where outputs depend on the other samples: call model.eval().")
+    """Raises ValueError for a model whose outputs depend on the other samples, as in training mode, and for inputs that
+    are empty, not floating or not finite."""
+    for name, part in model.named_modules():
+        if part.training:
+            raise ValueError(
+                "the model is in training mode, where outputs depend on the other samples: call model.eval()."
+            )
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_mean is None:
+            raise ValueError(f"{name} has no running statistics: its outputs depend on the other samples.")
     if x.ndim < 2 or 0 in x.shape or not x.is_floating_point():
         raise ValueError(f"x is {x.dtype} {tuple(x.shape)}: floating inputs (n, *d) are needed, at least one.")
     if not torch.stack(torch.aminmax(x)).isfinite().all():
         raise ValueError("x holds NaN or infinite values: remove or replace them first.")
-
-
-class _Largest(TorchDispatchMode):
-    """Watches a computation for the bytes of the largest tensor that it makes."""
-
-    bytes = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
-        for tensor in made if isinstance(made, tuple | list) else (made,):
-            if isinstance(tensor, Tensor):
-                self.bytes = max(self.bytes, tensor.numel() * tensor.element_size())
-        return made

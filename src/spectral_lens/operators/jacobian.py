@@ -1,4 +1,4 @@
-"""The derivative of a network by its inputs: the Jacobian of all outputs, its norms, and the product that it is.
+"""The derivative of a network by its inputs: the Jacobian of all outputs, its norms, and the factors that it has.
 
 A network of linear layers W_l and elementwise activations, whose slopes at x stand in a diagonal matrix D_l(x), has
 
@@ -8,7 +8,8 @@ For a piecewise linear network J is constant around x, and f is J x plus a const
 same derivative is in `tangent_kernel`, the second derivative of the loss in `hessian`.
 """
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -16,14 +17,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import vjp
 
-from spectral_lens.explain.gradients import gradient
-from spectral_lens.nn.layers import Dense, SpectralLinear
-from spectral_lens.operators._pullback import Outputs, at_a_time, checked, pullback, readout
-from spectral_lens.operators.golub_kahan import Products, derivative
+from spectral_lens._runtime.memory import check_chunk
+from spectral_lens.nn.layers import DENSE_LAYERS
+from spectral_lens.operators._linearize import linearize
+from spectral_lens.operators._pullback import Outputs, batch_size, checked, pullback, readout
+from spectral_lens.operators.linear import LinearOperator
 from spectral_lens.operators.spectra import sensitivity, sigma
 
+__all__ = ["Layer", "Norms", "jacobian", "jacobian_at", "jacobian_norms", "partial_products", "product_form"]
+
 # exact types: a subclass may do something else
-_DENSE = {nn.Linear, Dense, SpectralLinear}
 _SHAPING = {nn.Flatten, nn.Identity, nn.Dropout}
 _ELEMENTWISE = {
     nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.ELU, nn.Softplus, nn.BatchNorm1d,
@@ -47,9 +50,62 @@ class Layer(NamedTuple):
 
 def jacobian(
     model: nn.Module, x: Float[Tensor, "n *d"], *, outputs: Outputs = None, chunk: int | None = None
-) -> Float[Tensor, "n k d"]:
-    """J, the derivative of each output by each input.  outputs, chunk, errors: as in `explain.gradients.gradient`."""
-    return gradient(model, x, outputs=outputs, chunk=chunk).flatten(2)
+) -> LinearOperator:
+    """J of each sample, (n, k, d): the derivative of each output by each input, all inputs of a sample in one axis.
+
+    J u, (n, k), and J^T z, (n, d), cost one pass each through a network that is run once; `to_dense()` makes all rows
+    in one pull-back of all outputs.  Where J is too large for that, `golub_kahan.spectral_norm` and
+    `hutchinson.frobenius_norm` estimate its norms, with an error.
+    outputs: as in `explain.gradients.gradient`.  chunk: outputs pulled back at a time by `to_dense()`, by default as
+    many as the free memory takes.
+    Raises ValueError for a model in training mode, for inputs that are empty or not finite, for outputs that do not
+    exist and a chunk below one.
+
+    >>> model = nn.Linear(3, 2, bias=False).eval()
+    >>> J = jacobian(model, torch.ones(4, 3))
+    >>> J.shape, bool(torch.allclose(J.to_dense()[0], model.weight))
+    (torch.Size([4, 2, 3]), True)
+    >>> (J @ torch.ones(4, 3)).shape, (J.mT @ torch.ones(4, 2)).shape
+    (torch.Size([4, 2]), torch.Size([4, 3]))
+    """
+    checked(model, x)
+    check_chunk(chunk, of="output")
+    with torch.no_grad():
+        rows = readout(model(x[:1]), outputs)
+
+    def dense() -> Tensor:
+        return pullback(model, x, outputs=outputs, chunk=chunk).flatten(2)
+
+    function = model if outputs is None else lambda inputs: model(inputs) @ rows.mT
+    products = functools.cache(lambda: linearize(function, x))
+    return _operator(x, len(rows), products, dense)
+
+
+def jacobian_at(function: Callable[[Tensor], Tensor], at: Float[Tensor, "n *d"]) -> LinearOperator:
+    """J, (n, k, d), of any function, (n, *d) to (n, k), that works on each sample on its own, at `at`.
+
+    >>> J = jacobian_at(lambda x: x.square(), torch.tensor([[1.0, 2.0]]))
+    >>> J.to_dense()
+    tensor([[[2., 0.],
+             [0., 4.]]])
+    """
+    out, push, pull = linearize(function, at)
+    if out.ndim != 2 or len(out) != len(at):
+        raise ValueError(f"the function gives {tuple(out.shape)} for {len(at)} samples: it must be (samples, outputs).")
+    return _operator(at, out.shape[1], lambda: (out, push, pull), None)
+
+
+def _operator(
+    at: Tensor, outputs: int, products: Callable[[], tuple], dense: Callable[[], Tensor] | None
+) -> LinearOperator:
+    return LinearOperator(
+        (len(at), outputs, at[0].numel()),
+        lambda u: products()[1](u.view_as(at)),
+        lambda z: products()[2](z).flatten(1),
+        dense=dense,
+        dtype=at.dtype,
+        device=at.device,
+    )
 
 
 def jacobian_norms(
@@ -57,14 +113,17 @@ def jacobian_norms(
 ) -> Norms:
     """The norms of each sample's J, which is formed for `chunk` samples at a time; by default for a cache of them.
 
-    ||J||_2 comes from the smaller of J J^T and J^T J.  Where even one J is too large, see `jacobian_products`.
+    ||J||_2 comes from the smaller of J J^T and J^T J.  Where even one J is too large, see `jacobian`.
     Raises ValueError for a model in training mode, for inputs that are empty or not finite, and for such derivatives.
+
+    >>> found = jacobian_norms(nn.Linear(3, 2).eval(), torch.ones(4, 3))
+    >>> found.spectral.shape, found.frobenius.shape, found.rows.shape
+    (torch.Size([4]), torch.Size([4]), torch.Size([4, 2]))
     """
     checked(model, x)
-    if chunk is not None and chunk < 1:
-        raise ValueError(f"chunk={chunk} must be at least 1 sample at a time.")
+    check_chunk(chunk)
     parts = []
-    for some in x.split(chunk or max(1, at_a_time(x) // 4)):
+    for some in x.split(chunk or max(1, batch_size(x) // 4)):
         J = finite(pullback(model, some, outputs=outputs).flatten(2))
         parts.append(Norms(sigma(J)[:, 0], sensitivity(J), torch.linalg.vector_norm(J, dim=2)))
     return Norms(*map(torch.cat, zip(*parts, strict=True)))
@@ -77,30 +136,23 @@ def finite(derivative: Tensor) -> Tensor:
     return derivative
 
 
-def jacobian_products(model: nn.Module, x: Float[Tensor, "n *d"], *, outputs: Outputs = None) -> Products:
-    """J without forming it: `apply` is J^T z, (n, k) to (n, d), `adjoint` is J u, (n, d) to (n, k).
-
-    `golub_kahan.largest` and `golub_kahan.frobenius` estimate ||J||_2 and ||J||_F from it, with an error.
-    """
-    checked(model, x)
-    with torch.no_grad():
-        rows = readout(model(x[:1]), outputs)
-    return derivative(lambda inputs: model(inputs) @ rows.mT, x)
-
-
 def product_form(model: nn.Module, x: Float[Tensor, "n *d"]) -> list[Layer]:
     """The factors of each sample's J, first layer first, of a dense network.
 
     Known are nn.Linear, Dense and SpectralLinear; elementwise activations and, in evaluation mode, batch normalisation,
     which only have a slope; flattening, identities and dropout.  At a kink the slope is the one that torch chooses.
     Raises ValueError for any other layer.
+
+    >>> layers = product_form(nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1)).eval(), torch.ones(4, 3))
+    >>> [(tuple(layer.weight.shape), tuple(layer.slopes.shape)) for layer in layers]
+    [((2, 3), (4, 2)), ((1, 2), (4, 1))]
     """
     checked(model, x)
     layers: list[Layer] = []
     with torch.no_grad():
         a = x.flatten(1)
         for layer in _in_order(model):
-            if type(layer) in _DENSE:
+            if type(layer) in DENSE_LAYERS:
                 a = layer(a)
                 weight: Any = layer.weight
                 layers.append(Layer(weight.detach(), torch.ones_like(a)))
@@ -117,7 +169,12 @@ def product_form(model: nn.Module, x: Float[Tensor, "n *d"]) -> list[Layer]:
 
 
 def partial_products(layers: list[Layer]) -> list[Float[Tensor, "n out d"]]:
-    """D_l W_l ... D_1 W_1 for every l: how the activities behind each layer answer to the inputs; the last one is J."""
+    """D_l W_l ... D_1 W_1 for every l: how the activities behind each layer answer to the inputs; the last one is J.
+
+    >>> layers = product_form(nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1)).eval(), torch.ones(4, 3))
+    >>> [tuple(product.shape) for product in partial_products(layers)]
+    [(4, 2, 3), (4, 1, 3)]
+    """
     found: list[Tensor] = []
     for weight, slopes in layers:
         found.append(slopes.unsqueeze(2) * (weight @ found[-1] if found else weight))

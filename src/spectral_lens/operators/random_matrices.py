@@ -1,4 +1,4 @@
-"""The spectra that chance alone gives: singular values of Gaussian matrices and of their products.
+"""The spectra that chance alone gives: singular values of products of Gaussian matrices.
 
 The laws hold for large matrices whose sizes keep their proportions, the longer the product the larger; `spectra` draws
 what holds for small ones.
@@ -14,66 +14,14 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+__all__ = ["ProductLaw", "spectra"]
+
 Values = Float[Tensor, "*n"]
 Number = int | float
 PerFactor = Number | Sequence[Number]
 
 _POINTS = 4096  # of a mean over the law
 _HALVINGS = 46  # of an interval of about pi: down to 1e-13
-
-
-@dataclass(frozen=True)
-class MarchenkoPastur:
-    """The law of the min(m, n) singular values of an m x n matrix of independent entries.   [marchenko1967]
-
-    variance: of an entry.  With r <= q the two sizes, y = r / q and x = s^2 / (variance q), x has the density
-
-        sqrt((x_+ - x)(x - x_-)) / (2 pi y x)   between   x_- = (1 - sqrt y)^2   and   x_+ = (1 + sqrt y)^2.
-
-    Raises ValueError for sizes or a variance that are not positive.
-    """
-
-    rows: Number
-    columns: Number
-    variance: Number = 1.0
-
-    def __post_init__(self) -> None:
-        _positive(rows=self.rows, columns=self.columns, variance=self.variance)
-
-    @property
-    def edges(self) -> tuple[float, float]:
-        """The smallest and the largest singular value: sqrt(variance) |sqrt m -+ sqrt n|."""
-        m, n = math.sqrt(self.rows), math.sqrt(self.columns)
-        return math.sqrt(self.variance) * abs(m - n), math.sqrt(self.variance) * (m + n)
-
-    def density(self, s: Values) -> Values:
-        """Of the singular values; it integrates to one.  Taken as 0 at s = 0."""
-        s = s.double()
-        _, y, root = self._inside(s)
-        return torch.where(root > 0, root / (math.pi * y * s), 0)
-
-    def cdf(self, s: Values) -> Values:
-        """The share of the singular values below s.  With  w = sqrt((x_+ - x)(x - x_-))
-
-        2 pi y F = w + (1 + y) (pi / 2 + atan2(x - 1 - y, w))
-                     - (1 - y) (pi / 2 + atan2((1 + y) x - (1 - y)^2, (1 - y) w)).
-        """
-        x, y, w = self._inside(s.double())
-        x = x.clamp((1 - math.sqrt(y)) ** 2, (1 + math.sqrt(y)) ** 2)
-        first, second = torch.atan2(x - 1 - y, w), torch.atan2((1 + y) * x - (1 - y) ** 2, (1 - y) * w)
-        return (w + (1 + y) * (math.pi / 2 + first) - (1 - y) * (math.pi / 2 + second)) / (2 * math.pi * y)
-
-    def entropy(self) -> float:
-        """log r - r / (2 q), the `spectra.spectral_entropy` of a large matrix.   [page1993]"""
-        small, large = sorted((self.rows, self.columns))
-        return math.log(small) - small / (2 * large)
-
-    def _inside(self, s: Tensor) -> tuple[Tensor, float, Tensor]:
-        """x, y and sqrt((x_+ - x)(x - x_-)), zero outside."""
-        small, large = sorted((self.rows, self.columns))
-        x, y = s.square() / (self.variance * large), small / large
-        above, below = (1 + math.sqrt(y)) ** 2 - x, x - (1 - math.sqrt(y)) ** 2
-        return x, y, above.clamp(min=0).sqrt() * below.clamp(min=0).sqrt()
 
 
 @dataclass(frozen=True)
@@ -90,8 +38,12 @@ class ProductLaw:
     On the cut M has every phase t between 0 and pi once, and its modulus makes z real: sum_l arg(1 + a_l M) = t.
     Density and distribution of x are Im M / (pi x) and 1 + Im(F) / pi with
     F = L M + sum_l (1 - 1 / a_l) log(1 + a_l M) - log M.  Equal sizes give the law of Fuss and Catalan, one factor
-    that of Marchenko and Pastur.
+    that of Marchenko and Pastur [marchenko1967], with the entropy log r - r / (2 q), r <= q the two sizes [page1993].
     Raises ValueError for fewer than two sizes, and for sizes or variances that are not positive.
+
+    >>> law = ProductLaw((400, 100), variance=0.01)
+    >>> [round(edge, 4) for edge in law.edges], round(law.entropy(), 4)  # sqrt(0.01) (20 -+ 10), log 100 - 1/8
+    ([1.0, 3.0], 4.4802)
     """
 
     sizes: Sequence[Number]
@@ -217,6 +169,9 @@ def spectra(
     share of each hidden size, where none of these is the smallest of all.  In double precision: values below 1e-16 of
     the largest are rounding errors.
     Raises ValueError for sizes or variances that are not positive, no draws, and a share outside (0, 1].
+
+    >>> spectra((5, 3, 4), generator=torch.Generator().manual_seed(0), draws=7).shape
+    torch.Size([7, 4])
     """
     variances = _variances(sizes, variance)
     if draws < 1 or not 0 < active <= 1:

@@ -2,28 +2,33 @@
 
     K[(x, a), (x', b)] = <grad_theta f_a(x), grad_theta f_b(x')>        [katende: K = J_theta J_theta^T]
 
-Gradients come layer by layer in factors (`gradients`), and so do their inner products: (a . a') (delta . delta') for a
-dense layer; for a convolution a sum over pairs of places, or the layer's own gradients where these are less work.
+Gradients come layer by layer in Kronecker factors (`_per_sample`), and so do their inner products: (a . a')
+(delta . delta') for a dense layer; for a convolution a sum over pairs of positions, or the layer's own gradients where
+these are less work.
 """
 
+import functools
 import itertools
 from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from spectral_lens._runtime import memory
-from spectral_lens.operators._per_sample import Factors, Network
-from spectral_lens.operators._pullback import Outputs, checked
+from spectral_lens._runtime.memory import check_chunk
+from spectral_lens.operators import _kernel_blocks
+from spectral_lens.operators._kernel_blocks import Block
+from spectral_lens.operators._linearize import Batches, Parameters, Product, flat, linearize, named, trainable
+from spectral_lens.operators._per_sample import PerSampleGradients
+from spectral_lens.operators._pullback import Outputs, checked, readout
 from spectral_lens.operators.jacobian import Norms, finite
+from spectral_lens.operators.linear import LinearOperator
 
-_SHARE = 0.9  # of the free memory may be taken
-_THIN = 3  # times as long takes a product of thin matrices, as those over pairs of places are
+__all__ = ["parameter_jacobian", "parameter_norms", "tangent_kernel", "trace_kernel"]
+
 _ROWS = 256, 4096  # of a block of the kernel, on a CPU and on a GPU
-_LINES = 256  # samples times places at a time
-
-Block = tuple[slice, tuple[Factors, ...]]
 
 
 def tangent_kernel(
@@ -32,37 +37,151 @@ def tangent_kernel(
     *,
     other: Float[Tensor, "m *e"] | None = None,
     outputs: Outputs = None,
-    trace: bool = False,
     chunk: int | None = None,
-) -> Float[Tensor, "n m *kk"]:
-    """K of the trainable parameters, (n, m, k, k): samples first, then outputs.  `matrix` makes it (n k, m k).
+) -> LinearOperator:
+    """K of the trainable parameters, (n k, m k), all outputs of a sample in consecutive rows and columns.
 
-    other: the second inputs, by default the first.  outputs: as in `explain.gradients.gradient`.
-    trace: only the sum over the outputs a of K[(x, a), (x', a)], (n, m); over k it is their mean.
+    `to_dense()` makes it block by block from Kronecker factors; `.view(n, k, m, k)` parts samples and outputs.  A
+    product with a vector is J_theta (J_theta'^T v), two passes through the network, and needs no room for K.
+    other: the second inputs, by default the first, with which K is symmetric.
+    outputs: as in `explain.gradients.gradient`.
     chunk: how many samples' gradients to hold at a time, of the first and of the second inputs; by default all, or as
-    many as the free memory takes.  Those of the second inputs are computed again for each chunk of the first.
-    Raises ValueError for a model in training mode, that cannot be followed or has nothing to train, and for inputs that
-    are empty or not finite, or whose gradients are not; MemoryError where the kernel itself does not fit.
+    many as the free memory takes.  `to_dense()` computes those of the second again for each chunk of the first.
+    Raises ValueError for a model in training mode or with nothing to train, and for inputs that are empty or not
+    finite; `to_dense()` for models that cannot be followed layer by layer and for gradients that are not finite, and
+    MemoryError where the kernel itself does not fit.
+
+    >>> x = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> K = tangent_kernel(nn.Linear(2, 1).eval(), x)
+    >>> K.to_dense()  # x . x' + 1
+    tensor([[ 6., 12.],
+            [12., 26.]])
+    >>> K @ torch.ones(2)
+    tensor([18., 38.])
     """
+    _check(model, x, other, chunk)
+    first = parameter_jacobian(model, x, outputs=outputs, chunk=chunk)
+    second = first if other is None else parameter_jacobian(model, other, outputs=outputs, chunk=chunk)
+    return LinearOperator(
+        (first.shape[0], second.shape[0]),
+        lambda v: first @ (second.mT @ v),
+        None if other is None else lambda u: second @ (first.mT @ u),
+        dense=lambda: _exact(model, x, other, outputs, chunk, trace=False),
+        dtype=first.dtype,
+        device=first.device,
+    )
+
+
+@torch.no_grad()
+def trace_kernel(
+    model: nn.Module,
+    x: Float[Tensor, "n *d"],
+    *,
+    other: Float[Tensor, "m *e"] | None = None,
+    outputs: Outputs = None,
+    chunk: int | None = None,
+) -> Float[Tensor, "n m"]:
+    """sum_a K[(x, a), (x', a)], the trace of each pair's block; divided by k it is the mean of the outputs' kernels.
+
+    A tensor, k^2 times as small as the whole kernel.  Arguments and errors as for `tangent_kernel`.
+
+    >>> trace_kernel(nn.Linear(2, 3).eval(), torch.tensor([[1.0, 2.0], [3.0, 4.0]]))  # 3 (x . x' + 1)
+    tensor([[18., 36.],
+            [36., 78.]])
+    """
+    _check(model, x, other, chunk)
+    return _exact(model, x, other, outputs, chunk, trace=True)
+
+
+def parameter_jacobian(
+    model: nn.Module, x: Float[Tensor, "n *d"], *, outputs: Outputs = None, chunk: int | None = None
+) -> LinearOperator:
+    """J_theta of all samples by the trainable parameters, (n k, p), known by its products.
+
+    Rows as in `tangent_kernel`, columns in the order of the parameters, each flattened.  chunk: how many samples'
+    passes to keep for all products, by default as many as the free memory takes.  Errors as for `tangent_kernel`.
+
+    >>> parameter_jacobian(nn.Linear(2, 1).eval(), torch.tensor([[1.0, 2.0], [3.0, 4.0]])).to_dense()
+    tensor([[1., 2., 1.],
+            [3., 4., 1.]])
+    """
+    _check(model, x, None, chunk)
+    own = trainable(model)
+    with torch.no_grad():
+        rows = readout(model(x[:1]), outputs)
+
+    def of_batch(some: Tensor, _: Tensor) -> tuple[Product, Product]:
+        def function(parameters: Parameters) -> Tensor:
+            out = functional_call(model, parameters, (some,))
+            return out if outputs is None else out @ rows.mT
+
+        return linearize(function, own)[1:]
+
+    batches = functools.cache(lambda: Batches(model, (x, x), of_batch, chunk))
+
+    def matvec(v: Tensor) -> Tensor:
+        return torch.cat([push(named(v, own)).flatten() for _, (push, _) in batches()])
+
+    def rmatvec(u: Tensor) -> Tensor:
+        left, total = u.view(len(x), -1), torch.zeros_like(start)
+        for count, (_, pull) in batches():
+            total += flat(pull(left[:count]))
+            left = left[count:]
+        return total
+
+    start = flat(own)
+    shape = len(x) * len(rows), len(start)
+    return LinearOperator(shape, matvec, rmatvec, dtype=start.dtype, device=start.device)
+
+
+def parameter_norms(
+    model: nn.Module, x: Float[Tensor, "n *d"], *, outputs: Outputs = None, chunk: int | None = None
+) -> Norms:
+    """||J_theta||_2 and ||J_theta||_F of each sample, and ||grad_theta f_a|| of each output, by what is trainable.
+
+    From the k x k blocks on the diagonal of the tangent kernel.  chunk: samples at a time.  Errors as for that.
+
+    >>> found = parameter_norms(nn.Linear(3, 2).eval(), torch.ones(4, 3))
+    >>> found.spectral, found.rows.shape  # sqrt(x . x + 1)
+    (tensor([2., 2., 2., 2.]), torch.Size([4, 2]))
+    """
+    _check(model, x, None, chunk)
+    gradients = PerSampleGradients(model, x, outputs)
+    parts = []
+    for some in x.split(chunk or gradients.batch_size):
+        layers = [_kernel_blocks.shorter(each, 1, False) for each in gradients.factors(some)]
+        block = torch.stack([_kernel_blocks.own(each) for each in layers]).sum(0)
+        square = torch.linalg.eigvalsh(finite(block).double())[:, -1].clamp_(min=0).to(block)
+        length = block.diagonal(dim1=1, dim2=2)
+        parts.append(Norms(square.sqrt(), length.sum(1).sqrt(), length.sqrt()))
+    return Norms(*map(torch.cat, zip(*parts, strict=True)))
+
+
+def _check(model: nn.Module, x: Tensor, other: Tensor | None, chunk: int | None) -> None:
     for inputs in (x,) if other is None else (x, other):
         checked(model, inputs)
     if other is not None and other.shape[1:] != x.shape[1:]:
         raise ValueError(f"other is {tuple(other.shape)}: its samples must be of x's shape, {tuple(x.shape[1:])}.")
-    if chunk is not None and chunk < 1:
-        raise ValueError(f"chunk={chunk} must be at least 1 sample at a time.")
+    check_chunk(chunk)
+
+
+def _exact(
+    model: nn.Module, x: Tensor, other: Tensor | None, outputs: Outputs, chunk: int | None, *, trace: bool
+) -> Tensor:
+    """The kernel, (n k, m k), or its trace over the outputs, (n, m), block by block."""
     second = x if other is None else other
-    network = Network(model, x, outputs)
-    k = 1 if trace else network.rows
-    fits = _fitting(network, x, len(second), k)
+    gradients = PerSampleGradients(model, x, outputs)
+    k = 1 if trace else gradients.rows
+    fits = _fitting(gradients, x, len(second), k)
     chunk = chunk or fits
     few = max(1, _ROWS[x.device.type != "cpu"] // k)
 
     def blocks(inputs: Tensor, start: int) -> Iterator[Block]:
         """The gradients of the chunk that starts there, few samples at a time, so that half of a square is not done."""
-        for some in inputs[start : start + chunk].split(network.at_a_time):
-            layers = [_shorter(each, len(second), trace).split(few) for each in network.factors(some)]
+        for some in inputs[start : start + chunk].split(gradients.batch_size):
+            layers = [_kernel_blocks.shorter(f, len(second), trace).split(few) for f in gradients.factors(some)]
             for factors in zip(*layers, strict=True):
-                stop = start + len(factors[0].signals)
+                stop = start + len(factors[0].output_gradients)
                 yield slice(k * start, k * stop), factors
                 start = stop
 
@@ -75,109 +194,21 @@ def tangent_kernel(
                 if other is None and columns.start < rows.start:
                     continue  # the kernel is symmetric
                 for one, two in zip(mine, theirs, strict=True):
-                    _add(K[rows, columns], one, two, trace)
+                    _kernel_blocks.add(K[rows, columns], one, two, trace)
                 if other is None and columns.start > rows.start:
                     K[columns, rows] = K[rows, columns].mT
-    finite(K)
-    return K if trace else K.view(len(x), k, len(second), k).transpose(1, 2)
+    return finite(K)
 
 
-def matrix(kernel: Float[Tensor, "n m k k"]) -> Float[Tensor, "nk mk"]:
-    """The kernel with all outputs of a sample in consecutive rows and columns, symmetric without `other`."""
-    return kernel.transpose(1, 2).flatten(2).flatten(0, 1)
-
-
-def parameter_norms(
-    model: nn.Module, x: Float[Tensor, "n *d"], *, outputs: Outputs = None, chunk: int | None = None
-) -> Norms:
-    """||J_theta||_2 and ||J_theta||_F of each sample, and ||grad_theta f_a|| of each output, by what is trainable.
-
-    From the k x k blocks on the diagonal of the tangent kernel.  chunk: samples at a time.  Errors as there.
-    """
-    checked(model, x)
-    if chunk is not None and chunk < 1:
-        raise ValueError(f"chunk={chunk} must be at least 1 sample at a time.")
-    network = Network(model, x, outputs)
-    parts = []
-    for some in x.split(chunk or network.at_a_time):
-        block = torch.stack([_block(_shorter(each, 1, False)) for each in network.factors(some)]).sum(0)
-        square = torch.linalg.eigvalsh(finite(block).double())[:, -1].clamp_(min=0).to(block)
-        length = block.diagonal(dim1=1, dim2=2)
-        parts.append(Norms(square.sqrt(), length.sum(1).sqrt(), length.sqrt()))
-    return Norms(*map(torch.cat, zip(*parts, strict=True)))
-
-
-# ---- inner products
-
-
-def _shorter(each: Factors, pairs: int, trace: bool) -> Factors:
-    """The gradients themselves, where these make the inner products of a sample with `pairs` others less work."""
-    if each.inputs is None or each.inputs.shape[1] == 1:
-        return each
-    (_, k, o, t), i = each.signals.shape, each.inputs.shape[2]
-    inner = k if trace else k * k
-    as_gradients = k * o * t * i / pairs + inner * o * i
-    over_places = t * t * (i + k * o)
-    if (over_places if trace else _THIN * (over_places + inner * o * t)) < as_gradients:
-        return each
-    return Factors((each.signals.flatten(1, 2) @ each.inputs).view(-1, k, o * i, 1))
-
-
-def _add(block: Tensor, one: Factors, two: Factors, trace: bool) -> None:
-    """Adds the inner products of n samples' gradients with m others' to the block, (n k, m k), or (n, m) of a trace."""
-    signals, inputs = two.partner or (two.signals, two.inputs)
-    if one.inputs is None or inputs is None or inputs.shape[1] == 1:
-        mine, theirs = (each.flatten(1) if trace else each.flatten(2).flatten(0, 1) for each in (one.signals, signals))
-        if one.inputs is None or inputs is None:
-            block.addmm_(mine, theirs.mT)
-            return
-        k = 1 if trace else signals.shape[1]
-        alike = one.inputs.flatten(1) @ inputs.flatten(1).mT
-        block.addcmul_(mine @ theirs.mT, alike.repeat_interleave(k, 0).repeat_interleave(k, 1))
-    elif trace:
-        _trace_over_places(block, one, signals, inputs)
-    else:
-        _over_places(block, one, signals, inputs)
-
-
-def _over_places(block: Tensor, one: Factors, signals: Tensor, inputs: Tensor) -> None:
-    """sum_tt' (a_t . a'_t') (delta_t . delta'_t'), one sample with all others at a time."""
-    theirs = signals.flatten(2)
-    m, k, _ = theirs.shape
-    for into, delta, a in zip(block.split(k), one.signals, one.inputs, strict=True):  # type: ignore[arg-type]
-        mine = (delta.flatten(0, 1) @ (a @ inputs.mT)).view_as(theirs)
-        into.unflatten(1, (m, k)).add_((mine @ theirs.mT).movedim(1, 0))
-
-
-def _trace_over_places(block: Tensor, one: Factors, signals: Tensor, inputs: Tensor) -> None:
-    """The same of the outputs' sum, for which the signals' inner products come first, those of all outputs in one."""
-    n, t, _ = inputs.shape
-    at_a_time = max(1, _LINES // t)
-    theirs, others = signals.flatten(1, 2).mT.flatten(0, 1), inputs.flatten(0, 1)
-    mine = zip(one.signals.split(at_a_time), one.inputs.split(at_a_time), strict=True)  # type: ignore[union-attr]
-    for into, (delta, a) in zip(block.split(at_a_time), mine, strict=True):
-        alike = (delta.flatten(1, 2).mT.flatten(0, 1) @ theirs.mT) * (a.flatten(0, 1) @ others.mT)
-        into.add_(alike.view(-1, t, n, t).sum((1, 3)))
-
-
-def _block(each: Factors) -> Float[Tensor, "n k k"]:
-    """The inner products of each sample's gradients with each other."""
-    signals, inputs = each.partner or (each.signals, each.inputs)
-    mine, theirs = each.signals, signals.flatten(2)
-    if each.inputs is not None and inputs is not None:
-        mine = mine.flatten(1, 2) @ (each.inputs @ inputs.mT)
-    return mine.reshape(theirs.shape) @ theirs.mT
-
-
-def _fitting(network: Network, x: Tensor, others: int, k: int) -> int:
+def _fitting(gradients: PerSampleGradients, x: Tensor, others: int, k: int) -> int:
     """How many samples' gradients can be held twice beside the kernel; raises MemoryError where there is no room."""
-    there = int(_SHARE * memory.free(x.device))
+    there = memory.budget(x.device)
     result = len(x) * others * k * k * x.element_size()
-    fits = (there - result) // (2 * network.bytes)
+    fits = (there - result) // (2 * gradients.bytes)
     if fits < 1:
         raise MemoryError(
             f"the kernel of {len(x)} and {others} samples with {k} outputs takes {result / 1e9:.3g} GB beside "
-            f"{2 * network.bytes / 1e9:.3g} GB for two gradients, {there / 1e9:.3g} GB are free: use fewer samples, "
-            "fewer outputs, or trace=True."
+            f"{2 * gradients.bytes / 1e9:.3g} GB for two gradients, {there / 1e9:.3g} GB are free: use fewer samples, "
+            "fewer outputs, products with vectors, or trace_kernel."
         )
     return min(fits, max(len(x), others))

@@ -11,9 +11,10 @@ from spectral_lens.explain.gradients import of_class
 from spectral_lens.explain.lrp import Rules, lrp
 from spectral_lens.explain.perturbation import robustness
 from spectral_lens.explain.quality import redistribution, ssm
-from spectral_lens.operators.hessian import curvature, tangent
+from spectral_lens.nn.graphs import trace
+from spectral_lens.operators.hessian import hessian, parameter_gram
 from spectral_lens.operators.jacobian import jacobian
-from spectral_lens.operators.lanczos import extremes
+from spectral_lens.operators.lanczos import extreme_eigenvalues
 from spectral_lens.operators.spectra import attribution_condition, sigma, spectral_entropy
 from spectral_lens.operators.tangent_kernel import parameter_norms
 from spectral_lens.stability.index import gmsi
@@ -56,22 +57,22 @@ def diagnose(
 
     noise: is added to the samples, whose explanations should not change much by it.  rules: of LRP, see `lrp.lrp`.
     generator: of the starts of Lanczos' method, on the CPU.
-    Raises ValueError for noise of another shape, and as `gmsi`, `redistribution` and `curvature` do.
+    Raises ValueError for noise of another shape, and as `gmsi`, `redistribution` and `hessian` do.
     """
     x = data.x
     if noise.shape != x.shape:
         raise ValueError(f"noise is {tuple(noise.shape)}, the samples are {tuple(x.shape)}: give one for each value.")
-    s = sigma(jacobian(model, x))
+    graph = trace(model)
+    s = sigma(jacobian(model, x).to_dense())
     with torch.no_grad():
         label = model(x).argmax(1)
     far = robustness(lambda z: of_class(model, z, label), x, noise)
-    explained, _ = redistribution(lrp(model, x, rules=rules), share=_KEPT)
-    index = gmsi(
-        s[:, 0],
-        parameter_norms(model, x).spectral,
-        kernel=max(0.0, extremes(tangent(model, x), which="magnitude", generator=generator).magnitude.value),
-        curvature=abs(extremes(curvature(model, x, data.y), which="magnitude", generator=generator).magnitude.value),
+    explained, _ = redistribution(lrp(graph, x, rules=rules), share=_KEPT)
+    s_K, s_H = (
+        extreme_eigenvalues(operator, which="magnitude", generator=generator).magnitude.value
+        for operator in (parameter_gram(model, x), hessian(model, (x, data.y)))
     )
+    index = gmsi(s[:, 0], parameter_norms(graph, x).spectral, kernel=max(0.0, s_K), curvature=abs(s_H))
     s_J, s_theta, root_s_K, s_H = index.components().values()
     return Diagnosis(
         entropy=_mean(spectral_entropy(s)),

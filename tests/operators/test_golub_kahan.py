@@ -1,0 +1,66 @@
+"""The largest singular value from products, against singular value decompositions."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spectral_lens.operators.golub_kahan import spectral_norm
+from spectral_lens.operators.linear import LinearOperator
+
+pytestmark = pytest.mark.usefixtures("double")
+
+
+def draw(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def operator_of(A):
+    return LinearOperator(
+        tuple(A.shape),
+        lambda v: torch.einsum("...rc,...c->...r", A, v),
+        lambda u: torch.einsum("...rc,...r->...c", A, u),
+        dtype=A.dtype,
+    )
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(st.integers(1, 3), st.integers(1, 11), st.integers(1, 11), st.integers(1, 12), st.integers(0, 2**30))
+def test_the_residual_bounds_the_distance_to_a_singular_value(n, rows, columns, steps, seed):
+    A = torch.randn(n, rows, columns, generator=draw(seed), dtype=torch.float64)
+    values = torch.linalg.svdvals(A)
+    for operator in (operator_of(A), operator_of(A).mT):
+        found = spectral_norm(operator, tolerance=1e-9, steps=steps, generator=draw(seed))
+        slack = 1e-9 * values[:, 0]
+        assert (found.value <= values[:, 0] + slack).all()
+        assert ((values - found.value[:, None]).abs().amin(1) <= found.error + slack).all()
+        if steps >= min(rows, columns):
+            torch.testing.assert_close(found.value, values[:, 0], rtol=1e-9, atol=0)
+
+
+def test_it_stops_where_it_is_near_enough():
+    A = torch.diag(torch.tensor([9.0, *torch.linspace(0, 2, 150).tolist()]))
+    taken = []
+    operator = LinearOperator(tuple(A.shape), lambda v: taken.append(1) or A @ v, lambda u: A @ u, dtype=A.dtype)
+    found = spectral_norm(operator, tolerance=0.01, generator=draw())
+    assert float(found.value) == pytest.approx(9, rel=1e-3)
+    assert float(found.error) <= 0.09
+    assert len(taken) < 12
+
+
+def test_without_batch_axes_and_with_several():
+    A = torch.randn(2, 3, 5, 4, generator=draw())
+    exact = torch.linalg.matrix_norm(A, 2)
+    assert spectral_norm(operator_of(A), tolerance=1e-9, generator=draw()).value.shape == (2, 3)
+    torch.testing.assert_close(spectral_norm(operator_of(A), tolerance=1e-9, generator=draw()).value, exact)
+    torch.testing.assert_close(spectral_norm(operator_of(A[1, 2]), tolerance=1e-9, generator=draw()).value, exact[1, 2])
+
+
+def test_rank_one_nothing_and_one_entry():
+    rank_one = torch.outer(torch.tensor([3.0, 4.0]), torch.tensor([0.0, 0.0, 2.0]))
+    assert float(spectral_norm(operator_of(rank_one), generator=draw()).value) == pytest.approx(10)
+    nothing = spectral_norm(operator_of(torch.zeros(2, 3, 4)), generator=draw())
+    assert nothing.value.tolist() == nothing.error.tolist() == [0, 0]
+    assert float(spectral_norm(operator_of(torch.tensor([[-7.0]])), generator=draw()).value) == pytest.approx(7)
+    with pytest.raises(ValueError, match="steps=0"):
+        spectral_norm(operator_of(rank_one), steps=0)
