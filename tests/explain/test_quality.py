@@ -128,6 +128,39 @@ def test_singular_heat_maps_add_up():
     assert first[:, 1:].abs().max() < 1e-12
 
 
+def test_measures_by_name():
+    R = torch.randn(5, 4, 9)
+    found = quality.spectral_measures(R)
+    assert list(found) == ["stability", "sensitivity", "SSM"]
+    for value, measure in zip(found.values(), (stability, sensitivity, ssm), strict=True):
+        assert_close(value, measure(R))
+
+
+def test_no_question_is_amplified_by_more_than_the_largest_singular_value():
+    R, z = torch.randn(5, 4, 9), torch.randn(3, 5, 4)
+    found = quality.amplification(R, z)
+    for s in range(3):
+        for n in range(5):
+            expected = (z[s, n] @ R[n]).norm() / z[s, n].norm() / torch.linalg.svdvals(R[n])[0]
+            assert float(found[s, n]) == pytest.approx(float(expected))
+    first = torch.linalg.svd(R).U[:, :, 0].unsqueeze(0)
+    assert_close(quality.amplification(R, first), torch.ones(1, 5), 1e-9)
+
+
+def test_an_expanded_explanation_is_the_whole_and_its_terms():
+    R, z = torch.randn(3, 4, 9), torch.randn(3, 4)
+    found = quality.expanded(R, z)
+    assert_close(found[:, 0], torch.einsum("nkd,nk->nd", R, z))
+    assert torch.equal(found[:, 1:], decompose(R, z))
+
+
+def test_the_leading_share_is_the_inverse_square_of_ssm():
+    R = torch.randn(3, 4, 9)
+    s = torch.linalg.svdvals(R)
+    assert_close(quality.leading_share(R), s[:, 0].square() / s.square().sum(1), 1e-9)
+    assert_close(quality.leading_share(R), ssm(R) ** -2, 1e-9)
+
+
 # ---- without forming the matrix
 
 

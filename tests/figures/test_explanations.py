@@ -1,13 +1,8 @@
-"""Figures of explanations: what they show against the numbers, and the page on which a reader chooses."""
-
-import base64
-import io
-import re
+"""Figures of explanations: what they show against the numbers."""
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from spectral_lens.figures import explanations
 
@@ -48,6 +43,18 @@ def test_channels_of_heat_maps_are_added_and_images_come_first():
     shown = pictures(figure)
     np.testing.assert_array_equal(shown[0][0], images[0].permute(1, 2, 0))
     torch.testing.assert_close(torch.as_tensor(shown[3][0]), maps[1].sum(0))
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_explanations_become_pictures_of_added_squares(size):
+    values = torch.randn(2, 3 * 4 * 6)
+    found = explanations.pooled(values, (3, 4, 6), size=size)
+    assert found.shape == (2, 4 // size, 6 // size)
+    planes = values.view(2, 3, 4, 6)
+    for i in range(4 // size):
+        for j in range(6 // size):
+            square = planes[:, :, i * size : (i + 1) * size, j * size : (j + 1) * size]
+            torch.testing.assert_close(found[:, i, j], square.sum((1, 2, 3)))
 
 
 def test_spectra_are_relative_to_the_largest():
@@ -105,33 +112,3 @@ def test_agreement_writes_each_number():
     table = torch.tensor([[1.0, -0.25], [-0.25, 1.0]])
     figure = explanations.agreement({"t": table}, ["a", "b"])
     assert [text.get_text() for text in figure.axes[0].texts] == ["1.00", "-0.25", "-0.25", "1.00"]
-
-
-def chosen():
-    maps = {"whole": torch.tensor([[2.0, 0.0], [-2.0, 1.0]]), "term <1>": torch.zeros(2, 2)}
-    rows = {(image, amount): maps for image in ("three", "five") for amount in ("0", "1")}
-    images = {"three": torch.zeros(1, 2, 2), "five": torch.rand(3, 2, 2)}
-    return explanations.chooser(rows, names=("image", "γ"), images=images, identifier="one")._repr_html_()
-
-
-def test_a_chooser_shows_one_row_and_hides_the_others():
-    rows = re.findall(r'<div data-first="(\w+)" data-second="(\w+)"( hidden)?>', chosen())
-    assert rows == [("three", "0", ""), ("three", "1", " hidden"), ("five", "0", " hidden"), ("five", "1", " hidden")]
-    assert re.findall(r"<option>(\w+)</option>", chosen()) == ["three", "five", "0", "1"]
-
-
-def test_the_maps_of_a_chooser_are_red_for_and_blue_against():
-    data = re.findall(r"base64,([^\"]+)\"", chosen())[1]
-    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")).astype(int)
-    (r, _, b), (r2, _, b2) = picture[0, 0], picture[1, 0]
-    assert r > b + 50
-    assert b2 > r2 + 50
-    assert picture[0, 1].min() > 240  # zero is white
-
-
-def test_a_chooser_fetches_nothing_and_escapes_its_texts():
-    page = chosen()
-    assert "http" not in page
-    assert "term &lt;1&gt;" in page
-    assert "<1>" not in page
-    assert len(repr(explanations.Chooser(page))) < 40

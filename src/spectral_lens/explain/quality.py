@@ -16,15 +16,9 @@ from spectral_lens.operators.linear import LinearOperator
 from spectral_lens.operators.spectra import sensitivity, sigma
 
 __all__ = [
-    "Redistribution",
-    "decompose",
-    "entropy",
-    "inverted",
-    "redistribution",
-    "redistribution_operator",
-    "ssm",
-    "stability",
-]
+    "Redistribution", "amplification", "decompose", "entropy", "expanded", "inverted", "leading_share",
+    "redistribution", "redistribution_operator", "spectral_measures", "ssm", "stability",
+]  # fmt: skip
 
 
 class Redistribution(NamedTuple):
@@ -144,3 +138,41 @@ def redistribution_operator(
         dtype=relevance.dtype,
         device=relevance.device,
     )
+
+
+def spectral_measures(R: Float[Tensor, "*n k d"]) -> dict[str, Float[Tensor, "*n"]]:
+    """Stability, sensitivity and their product, the SSM, by name.  [maess, 3]
+
+    >>> {name: round(value.item(), 3) for name, value in spectral_measures(2 * torch.eye(3, 5)).items()}
+    {'stability': 0.5, 'sensitivity': 3.464, 'SSM': 1.732}
+    """
+    low, high = stability(R), sensitivity(R)
+    return {"stability": low, "sensitivity": high, "SSM": low * high}
+
+
+def amplification(R: Float[Tensor, "n k d"], z: Float[Tensor, "s n k"]) -> Float[Tensor, "s n"]:
+    """||R z|| / (sigma_1 ||z||) of s questions to each sample: at most one.  [maess, eq. 2]
+
+    >>> amplification(torch.eye(2, 3).unsqueeze(0), torch.ones(1, 1, 2)).tolist()
+    [[1.0]]
+    """
+    answers = torch.einsum("nkd,snk->snd", R, z)
+    return torch.linalg.vector_norm(answers, dim=2) / torch.linalg.vector_norm(z, dim=2) / sigma(R)[:, 0]
+
+
+def expanded(R: Float[Tensor, "n k d"], z: Float[Tensor, "n k"]) -> Float[Tensor, "n terms d"]:
+    """The explanation R z, first, and behind it the singular heat maps of `decompose`, which add up to it.
+
+    >>> tuple(expanded(torch.rand(4, 3, 7), torch.ones(4, 3)).shape)
+    (4, 4, 7)
+    """
+    return torch.cat([(R * z.unsqueeze(2)).sum(1, keepdim=True), decompose(R, z)], 1)
+
+
+def leading_share(R: Float[Tensor, "*n k d"]) -> Float[Tensor, "*n"]:
+    """sigma_1^2 / ||R||_F^2, the share of the first singular direction: 1 / SSM^2.
+
+    >>> leading_share(torch.eye(4, 9)).item()
+    0.25
+    """
+    return sigma(R)[..., 0].square() / R.square().sum((-2, -1))

@@ -1,21 +1,19 @@
-"""Explanations: heat maps, how good they are, and pages on which a reader chooses one."""
+"""Explanations: heat maps, and how good they are."""
 
-import base64
-import html
-import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from matplotlib import colormaps
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from spectral_lens.figures.style import GREY, MARKERS, as_array, colour_of, legend, styled
+
+__all__ = ["SIGNED", "agreement", "heat_maps", "medians", "pooled", "spectra"]
 
 SIGNED = "RdBu_r"  # for and against, white at zero
 
@@ -32,6 +30,10 @@ def heat_maps(
 
     A row has one scale, its largest absolute value; with `each` every map has its own.  images, (columns, c, h, w),
     come first, above.  Maps with channels, (columns, c, h, w), are summed over them.
+
+    >>> import torch
+    >>> len(heat_maps({"LRP": torch.ones(2, 8, 8), "gradient": torch.ones(2, 8, 8)}, ["three", "five"]).axes)
+    4
     """
     count = len(rows) + (images is not None)
     figure, axes = plt.subplots(count, len(titles), figsize=(8, (8.4 / len(titles)) * count + 0.3), squeeze=False)
@@ -55,9 +57,26 @@ def heat_maps(
     return figure
 
 
+def pooled(
+    values: Float[Tensor, "columns d"], shape: Sequence[int], *, size: int = 1
+) -> Float[Tensor, "columns height width"]:
+    """Explanations as heat maps of images of that shape, (c, h, w): channels added, squares of `size` pixels added.
+
+    >>> import torch
+    >>> pooled(torch.ones(2, 12), (3, 2, 2), size=2).tolist()
+    [[[12.0]], [[12.0]]]
+    """
+    return avg_pool2d(values.unflatten(1, tuple(shape)).sum(1, keepdim=True), size).squeeze(1) * size**2
+
+
 @styled
 def spectra(series: Mapping[str, Float[Tensor, "n k"]], *, ylabel: str = "singular value / largest") -> Figure:
-    """The singular values of each sample over the largest, as a median line with the middle half of the samples."""
+    """The singular values of each sample over the largest, as a median line with the middle half of the samples.
+
+    >>> import torch
+    >>> spectra({"LRP": torch.tensor([[2.0, 1.0], [4.0, 1.0]])}).axes[0].lines[0].get_ydata().tolist()
+    [1.0, 0.375]
+    """
     figure, axis = plt.subplots(figsize=(8, 2.8))
     for k, (label, values) in enumerate(series.items()):
         relative = as_array(values / values[:, :1])
@@ -76,15 +95,20 @@ def medians(
     panels: Mapping[str, Mapping[str, Float[Tensor, "n points"]]],
     *,
     xlabel: str,
-    levels: Mapping[str, Mapping[str, Float[Tensor, " m"]]] | None = None,
+    levels: Mapping[str, Mapping[str, Float[Tensor, "*m"]]] | None = None,
     logy: Sequence[str] = (),
     columns: int = 3,
     seed: int = 0,
 ) -> Figure:
     """Medians over the samples with their 95% bootstrap intervals, over a parameter that may be zero.
 
-    A panel for each measure, a line for each series in it.  levels: what has no parameter, drawn as dashed lines.
-    logy: the panels with a logarithmic axis.  seed: of the bootstrap.
+    A panel for each measure, a line for each series in it.  levels: what has no parameter, drawn as dashed lines at the
+    median.  logy: the panels with a logarithmic axis.  seed: of the bootstrap.
+
+    >>> import torch
+    >>> figure = medians([0, 1, 2], {"SSM": {"LRP": torch.rand(9, 3)}}, xlabel="γ", columns=1)
+    >>> figure.axes[0].get_title("left"), figure.axes[0].get_xlabel()
+    ('SSM', 'γ')
     """
     rows = -(-len(panels) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(8, 2.3 * rows + 0.5), squeeze=False)
@@ -92,7 +116,7 @@ def medians(
     for axis, (title, series) in zip(axes.flat, panels.items(), strict=False):
         for label, values in series.items():
             k = labels.index(label)
-            middle, low, high = _median(as_array(values), seed=seed)
+            middle, low, high = _median(as_array(values), seed)
             axis.plot(x, middle, color=colour_of(label, k), label=label, marker=MARKERS[k % 5], ms=3.5)
             axis.fill_between(x, low, high, color=colour_of(label, k), alpha=0.2, lw=0)
         for j, (label, level) in enumerate((levels or {}).get(title, {}).items()):
@@ -110,7 +134,13 @@ def medians(
 
 @styled
 def agreement(values: Mapping[str, Float[Tensor, "m m"]], names: Sequence[str]) -> Figure:
-    """Tables of correlations between measures, with the numbers in them; zero is white."""
+    """Tables of correlations between measures, with the numbers in them; zero is white.
+
+    >>> import torch
+    >>> figure = agreement({"all": torch.tensor([[1.0, 0.5], [0.5, 1.0]])}, ["SSM", "entropy"])
+    >>> [text.get_text() for text in figure.axes[0].texts]
+    ['1.00', '0.50', '0.50', '1.00']
+    """
     import seaborn as sns  # slow to import, and only this figure needs it
 
     figure, axes = plt.subplots(1, len(values), figsize=(8, 0.9 + 6.6 / len(values) * 0.7), squeeze=False, sharey=True)
@@ -124,92 +154,8 @@ def agreement(values: Mapping[str, Float[Tensor, "m m"]], names: Sequence[str]) 
     return figure
 
 
-@dataclass(frozen=True, repr=False)
-class Chooser:
-    """Rows of small maps of which a reader sees one, chosen by two lists; works without a server or a network."""
-
-    page: str
-
-    def __repr__(self) -> str:
-        return f"a page of {len(self.page)} bytes"
-
-    def _repr_html_(self) -> str:
-        return self.page
-
-
-def chooser(
-    rows: Mapping[tuple[str, str], Mapping[str, Float[Tensor, "height width"]]],
-    *,
-    names: tuple[str, str],
-    images: Mapping[str, Float[Tensor, "c height width"]] | None = None,
-    identifier: str,
-) -> Chooser:
-    """For each pair of choices a row of signed maps on one scale, beside the image of the first choice.
-
-    names: of the two choices; identifier: of this chooser on its page.  The maps of a row have the titles of its keys.
-    """
-    first, second = (list(dict.fromkeys(pair[k] for pair in rows)) for k in (0, 1))
-    parts = []
-    for (a, b), maps in rows.items():
-        largest = max(float(m.abs().max()) for m in maps.values()) or 1.0
-        cells = [("image", _png(_grey(as_array(images[a]))), a)] if images else []
-        for title, values in maps.items():
-            colours = colormaps[SIGNED](as_array(values) / largest / 2 + 0.5)[..., :3]
-            cells.append((title, _png(colours), f"heat map of {a}, {names[1]} {b}: {title}"))
-        figures = "".join(
-            f'<figure><img src="data:image/png;base64,{data}" alt="{html.escape(alt)}">'
-            f"<figcaption>{html.escape(title)}</figcaption></figure>"
-            for title, data, alt in cells
-        )
-        hidden = "" if (a, b) == (first[0], second[0]) else " hidden"
-        parts.append(f'<div data-first="{html.escape(a)}" data-second="{html.escape(b)}"{hidden}>{figures}</div>')
-    lists = "".join(
-        f'<label>{html.escape(name)} <select name="{key}">'
-        + "".join(f"<option>{html.escape(each)}</option>" for each in choices)
-        + "</select></label> "
-        for name, key, choices in zip(names, ("first", "second"), (first, second), strict=True)
-    )
-    return Chooser(_PAGE.replace("IDENTIFIER", identifier).replace("LISTS", lists).replace("ROWS", "".join(parts)))
-
-
-_PAGE = """<div class="lens-chooser" id="IDENTIFIER"><p>LISTS</p>ROWS</div>
-<style>
-.lens-chooser > div { display: flex; flex-wrap: wrap; gap: 0.6rem; }
-.lens-chooser > div[hidden] { display: none; }
-.lens-chooser figure { margin: 0 !important; width: 5.5rem; }
-.lens-chooser img { width: 100%; padding: 0 !important; image-rendering: pixelated; border: 1px solid #d0d0d0; }
-.lens-chooser figcaption { font-size: 0.8rem; line-height: 1.3; }
-.lens-chooser label { margin-right: 1.5rem; }
-</style>
-<script>
-(() => {
-  const box = document.getElementById("IDENTIFIER"), lists = box.querySelectorAll("select");
-  const show = () => box.querySelectorAll(":scope > div").forEach(row => {
-    row.hidden = row.dataset.first !== lists[0].value || row.dataset.second !== lists[1].value;
-  });
-  lists.forEach(list => list.addEventListener("change", show));
-  show();
-})();
-</script>"""
-
-
-def _grey(image: np.ndarray) -> np.ndarray:
-    """Channels first to a picture: one channel is ink on white."""
-    return np.repeat(1 - image[0][..., None], 3, -1) if image.shape[0] == 1 else np.moveaxis(image, 0, -1)
-
-
-def _png(picture: Float[np.ndarray, "height width 3"]) -> str:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray((255 * np.clip(picture, 0, 1)).round().astype(np.uint8)).quantize(128).save(
-        buffer, "png", optimize=True
-    )
-    return base64.b64encode(buffer.getvalue()).decode()
-
-
-def _median(values: np.ndarray, *, seed: int, draws: int = 1000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The median of each column and its 95% bootstrap interval."""
+def _median(values: np.ndarray, seed: int, draws: int = 1000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The median of each column and its 95% bootstrap interval, for each column with the same draws."""
     chosen = np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))
     low, high = np.quantile(np.median(values[chosen], axis=1), (0.025, 0.975), axis=0)
     return np.median(values, axis=0), low, high

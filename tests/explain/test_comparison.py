@@ -1,0 +1,84 @@
+"""Methods compared at all settings: each number against the one-setting functions, written as loops."""
+
+import pytest
+import torch
+from torch import nn
+
+from spectral_lens.explain import comparison
+from spectral_lens.explain.pixel_flipping import area, curves, ranking
+from spectral_lens.explain.quality import entropy, redistribution, ssm, stability
+from spectral_lens.operators.spectra import sensitivity
+
+pytestmark = pytest.mark.usefixtures("double")
+
+
+def network():
+    return nn.Sequential(nn.Flatten(), nn.Linear(30, 7), nn.ReLU(), nn.Linear(7, 5)).eval()
+
+
+def test_spectral_measures_at_each_setting():
+    relevance = [torch.randn(3, 5, 2, 7) for _ in range(4)]
+    found = comparison.spectral(iter(relevance), share=0.1)
+    assert list(found) == ["stability", "sensitivity", "SSM"]
+    for k, E in enumerate(relevance):
+        for n in range(3):
+            R = redistribution(E[n : n + 1], share=0.1).R
+            for name, measure in {"stability": stability, "sensitivity": sensitivity, "SSM": ssm}.items():
+                assert float(found[name][n, k]) == pytest.approx(float(measure(R)), rel=1e-9)
+
+
+def test_the_explanation_of_one_output_of_each_sample():
+    relevance, target = [torch.randn(3, 5, 2, 7) for _ in range(4)], torch.tensor([4, 0, 2])
+    found = comparison.of_class(relevance, target)
+    assert found.shape == (4, 3, 14)
+    for k, E in enumerate(relevance):
+        for n, label in enumerate(target.tolist()):
+            assert torch.equal(found[k, n], E[n, label].flatten())
+
+
+def test_flipping_and_entropy_of_each_map_by_itself():
+    model, x, target = network(), torch.rand(3, 2, 3, 5), torch.tensor([4, 0, 2])
+    maps = {"a": torch.randn(2, 3, 30), "b": torch.randn(1, 3, 30)}
+    found = comparison.of_maps(model, x, target, maps, fraction=0.6, steps=4)
+    assert {name: sorted(each) for name, each in found.items()} == {key: ["entropy", "pixel flipping"] for key in "ab"}
+    for name, each in maps.items():
+        for k in range(len(each)):
+            colours = each[k].view(3, 2, 15)
+            pixels = colours[:, 0] + colours[:, 1]
+            curve = curves(model, x, ranking(pixels).unsqueeze(0), target, fraction=0.6, steps=4)
+            torch.testing.assert_close(found[name]["pixel flipping"][:, k], area(curve)[0])
+            torch.testing.assert_close(found[name]["entropy"][:, k], entropy(pixels))
+
+
+def test_a_random_order_comes_from_the_generator():
+    model, x, target = network(), torch.rand(3, 1, 5, 6), torch.tensor([4, 0, 2])
+    maps = {"a": torch.randn(2, 3, 30)}
+
+    def at(seed):
+        found = comparison.of_maps(
+            model, x, target, maps, fraction=0.6, generator=torch.Generator().manual_seed(seed)
+        )  # fmt: skip
+        assert list(found) == ["a", "random order"]
+        return found["random order"]["pixel flipping"]
+
+    drawn = torch.rand(1, 3, 30, generator=torch.Generator().manual_seed(4)).argsort(2)
+    torch.testing.assert_close(at(4), area(curves(model, x, drawn, target, fraction=0.6)).T)
+    assert not torch.equal(at(4), at(5))
+
+
+def test_measures_of_several_networks_stand_below_each_other():
+    parts = [{"a": {"m": torch.randn(n, 3)}, "b": {"m": torch.randn(n, 2), "o": torch.randn(n, 1)}} for n in (4, 5)]
+    found = comparison.joined(parts)
+    assert list(found) == ["a", "b"]
+    for name, measure in (("a", "m"), ("b", "m"), ("b", "o")):
+        whole = found[name][measure]
+        assert torch.equal(whole[:4], parts[0][name][measure])
+        assert torch.equal(whole[4:], parts[1][name][measure])
+
+
+def test_panels_by_measure():
+    found = {name: {m: torch.randn(3, 2) for m in comparison.BETTER} for name in "abc"}
+    panels = comparison.by_measure(found, ["c", "a"])
+    assert list(panels) == ["stability", "sensitivity", "SSM", "pixel flipping", "entropy"]
+    assert all(list(lines) == ["c", "a"] for lines in panels.values())
+    assert panels["entropy"]["c"] is found["c"]["entropy"]

@@ -1,0 +1,57 @@
+"""Columns and bounds written out entry by entry."""
+
+import pytest
+import torch
+from torch import nn
+
+from spectral_lens.explain import norms
+from spectral_lens.explain.lrp import gamma
+from spectral_lens.nn.convnets import cnn
+
+pytestmark = pytest.mark.usefixtures("double")
+
+
+def test_the_norm_of_each_column_of_a_step():
+    layer, a, g = nn.Linear(5, 3, bias=False), torch.rand(2, 5), 0.4
+    found = norms.step_norms(layer, a, rule=gamma(g))
+    for n in range(2):
+        for k in range(3):
+            w = layer.weight[k].detach()
+            parts = a[n] * (w + g * w.clamp(min=0))
+            assert float(found[n, k]) == pytest.approx(float((parts / parts.sum()).abs().sum()))
+
+
+def test_the_closed_form_holds_in_every_layer_and_fails_for_another_rule():
+    model = cnn((1, 9, 8), 5, blocks=[[(3, 3, 1)], [(8, 3, 1)]], bias=False).double().eval()
+    x, gammas = torch.rand(4, 1, 9, 8), [0.0, 0.1, 3.0]
+    found = norms.formula_deviations(model, x, gammas=gammas)
+    assert found.shape == (3, 3)
+    assert found.max() < 1e-9
+    other = norms.formula_deviations(model, x, gammas=gammas, rule=lambda g: gamma(2 * g + 0.5))
+    assert other.min() > 1e-3
+
+
+def test_a_model_with_biases_and_a_silent_layer_are_refused():
+    x = torch.rand(2, 4)
+    with pytest.raises(ValueError, match="biases"):
+        norms.formula_deviations(nn.Sequential(nn.Linear(4, 3)).eval(), x, gammas=[0.1])
+    silent = nn.Sequential(nn.Linear(4, 3, bias=False)).eval()
+    nn.init.constant_(silent[0].weight, -1.0)
+    with pytest.raises(ValueError, match="layer 0 is active"):
+        norms.formula_deviations(silent, x, gammas=[0.1])
+
+
+def test_upper_bounds_are_torchs_norms_and_hold():
+    R, kept = torch.randn(6, 4, 9), torch.rand(6, 4) < 0.7
+    kept[:, 0] = True
+    R = R * kept.unsqueeze(2)
+    found = norms.upper_bounds(R, kept)
+    columns = R.mT  # d x k, as in the papers
+    one, infinite = (torch.linalg.matrix_norm(columns, ord=o) for o in (1, float("inf")))
+    expected = [
+        torch.linalg.matrix_norm(columns, ord=2), torch.linalg.matrix_norm(columns),
+        (one * infinite).sqrt(), kept.sum(1).sqrt() * one,
+    ]  # fmt: skip
+    for value, norm in zip(found.values(), expected, strict=True):
+        torch.testing.assert_close(value, norm)
+        assert (value >= expected[0] * (1 - 1e-9)).all()
