@@ -103,7 +103,7 @@ def eigenvalues(
     """The first k eigenvalues, those that `which` names, in the order that it names, by the block method of Lanczos.
 
     From k starts, so that an eigenvalue that occurs several times is found as often.  [Golub and Underwood 1977]
-    Until all k residuals are below `tolerance` of the largest magnitude, or after about `steps` products; twice as many
+    Until all k residuals are below `tolerance` of the largest magnitude, or after `steps` products; twice as many
     vectors are held.  Estimates and residuals are to be read as those of `extreme_eigenvalues`.
     which: "largest", "smallest", or "magnitude" for those farthest from zero.
     Raises ValueError for a k below one, above the operator's size or above `steps`, and as `extreme_eigenvalues` does.
@@ -117,21 +117,24 @@ def eigenvalues(
         raise ValueError(f"which={which!r} is unknown: use one of {', '.join(map(repr, _ORDERS))}.")
     if not 1 <= k <= min(steps, operator.shape[-1]):
         raise ValueError(f"k={k} must be at least 1, and at most steps={steps} and the {operator.shape[-1]} there are.")
-    product, size = _product(operator), operator.shape[-1]
+    product, most = _product(operator), min(steps, operator.shape[-1])
     block = torch.stack([_start(operator, generator) for _ in range(k)])
-    basis = images = block[:0]
+    both = block.new_empty(2, most, block.shape[1])
+    held = 0
     while True:
-        for v in block[: size - len(basis)]:
-            basis = torch.cat([basis, _new_direction(v, basis, lambda: _start(operator, generator)).unsqueeze(0)])
-        block = torch.stack([product(v) for v in basis[len(images) :]])
-        images = torch.cat([images, block])
+        before, held = held, min(held + k, most)
+        for at, v in zip(range(before, held), block, strict=False):
+            both[0, at] = _new_direction(v, both[0, :at], lambda: _start(operator, generator))
+            both[1, at] = product(both[0, at])
+        block = both[1, before:held].clone()
+        basis, images = both[:, :held]
         values, vectors = torch.linalg.eigh((basis @ images.mT).double().cpu())
         first = _ORDERS[which](values).argsort()[:k]
         values, vectors, scale = values[first], vectors[:, first].to(basis), float(values.abs().max())
         found = basis.mT @ vectors
         errors = (images.mT @ vectors - found * values.to(basis)).norm(dim=0).double().cpu()
-        if errors.max() <= tolerance * scale or len(basis) >= min(steps, size):
-            return Eigenpairs(values, errors, found, len(basis))
+        if errors.max() <= tolerance * scale or held == most:
+            return Eigenpairs(values, errors, found, held)
 
 
 def spectral_density(
