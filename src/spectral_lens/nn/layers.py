@@ -246,8 +246,8 @@ class Dense(nn.Linear):
             nn.init.zeros_(self.bias)
 
 
-# dense layers by their exact types: a subclass may do something else
-DENSE_LAYERS = (nn.Linear, Dense, SpectralLinear)
+# exact types: a subclass may do something else
+DENSE_LAYERS: frozenset[type[nn.Module]] = frozenset({nn.Linear, Dense, SpectralLinear})
 
 
 def geometry_of(layer: nn.Conv2d) -> dict:
