@@ -149,6 +149,21 @@ def test_batch_normalisation_is_folded_into_the_layer_before():
     assert [str(node.target) for node in weighted_nodes(graph)] == ["1", "4.0", "4.3"]
 
 
+def test_a_layer_used_twice_keeps_its_normalisation_apart():
+    """Folded into the one layer, the normalisation behind its first use would reach the second."""
+
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.norm, self.last = nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.last(self.norm(self.one(x)).relu() + self.one(x))
+
+    with pytest.raises(ValueError, match=r"no rule for norm \(BatchNorm1d\)"):
+        traced(Twice().eval())
+
+
 def test_the_layers_that_see_the_input():
     graph = traced(drawn(network()))
     assert [sees_the_input(graph, node) for node in weighted_nodes(graph)] == [True, False, False]

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import scipy.sparse.linalg
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.func import functional_call, jacrev
 from torch.nn import functional as F
@@ -249,6 +251,22 @@ def test_batches_are_the_whole(make, make_operator):
     for batches in (in_batches(x, y), [(x, y)], DataLoader(TensorDataset(x, y), batch_size=3)):
         for chunk in (None, 2):
             assert_close(make_operator(model, batches, chunk=chunk) @ v, whole @ v, 1e-11)
+
+
+@settings(deadline=None, derandomize=True, max_examples=15)
+@given(
+    st.integers(1, 7), st.integers(1, 5), st.integers(2, 4), st.integers(1, 3), st.integers(1, 4), st.integers(0, 2**30)
+)
+def test_blocks_and_batches_of_every_size(samples, inputs, classes, b, batch, seed):
+    torch.manual_seed(seed)
+    model = drawn(mlp([inputs, 3, classes], activation="tanh", spectral=1).double())
+    x, y = torch.randn(samples, inputs).double(), torch.randint(0, classes, (samples,))
+    H = written_out(model, x, y, F.cross_entropy)
+    v = torch.randn(len(H), b).double()
+    slack = 1e-12 * float(v.abs().max())
+    for data in ((x, y), DataLoader(TensorDataset(x, y), batch_size=batch)):
+        found = hessian(model, data) @ v
+        torch.testing.assert_close(found, H @ v, rtol=1e-9, atol=slack)
 
 
 def test_the_order_of_the_samples_does_not_matter():

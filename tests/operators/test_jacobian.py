@@ -110,6 +110,18 @@ def test_products_are_those_of_the_jacobian():
     assert_close(jacobian_at(model, x).to_dense(), J)
 
 
+@settings(deadline=None, derandomize=True, max_examples=20)
+@given(st.integers(1, 5), st.integers(1, 6), st.integers(1, 7), st.integers(1, 4), st.integers(0, 2**30))
+def test_products_of_every_size(samples, inputs, outputs, b, seed):
+    torch.manual_seed(seed)
+    model = mlp([inputs, 3, outputs], activation="tanh", spectral=1).eval().double()
+    x, u, z = (torch.randn(samples, *shape).double() for shape in ((inputs,), (inputs, b), (outputs, b)))
+    J, operator = written_out(model, x), jacobian(model, x)
+    assert_close(operator @ u, J @ u, 1e-11)
+    assert_close(operator.mT @ z, J.mT @ z, 1e-11)
+    assert_close(operator.mT @ z[..., 0], (J.mT @ z)[..., 0], 1e-11)
+
+
 def test_the_network_runs_once_for_all_products():
     model, x = convolutional(), torch.randn(4, 2, 6, 7)
     seen = []

@@ -1,5 +1,7 @@
 """The tangent kernel against the gradients of all outputs by all parameters, written out by autograd."""
 
+import warnings
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -258,9 +260,24 @@ def test_the_peer_agrees():
     assert_close(torch.linalg.eigvalsh(K)[-15:], torch.linalg.eigvalsh(G)[-15:], 1e-10)
 
 
-def peers_ggn(model, x):
-    import warnings
+def test_the_peers_jacobian_agrees():
+    make, shape = MODELS["branches"]
+    model, x = drawn(make()), torch.randn(4, *shape)
+    parameters = [each for each in model.parameters() if each.requires_grad]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of torch.jit, which it still uses
+        from curvlinops import JacobianLinearOperator
 
+        theirs = JacobianLinearOperator(model, parameters, [(x, torch.zeros(4))], check_deterministic=False)
+        v, u = torch.randn(theirs.shape[1]), torch.randn(theirs.shape[0])
+        expected, pulled = theirs @ v, theirs.adjoint() @ u
+    ours = parameter_jacobian(model, x)
+    assert ours.shape == theirs.shape
+    assert_close(ours @ v, expected, 1e-11)
+    assert_close(ours.mT @ u, pulled, 1e-11)
+
+
+def peers_ggn(model, x):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of torch.jit, which it and torch's jvp still use
         from curvlinops import GGNLinearOperator

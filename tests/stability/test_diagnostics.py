@@ -10,6 +10,7 @@ from spectral_lens.datasets import images
 from spectral_lens.explain.gradients import gradient
 from spectral_lens.explain.lrp import composite, gamma, lrp, zero
 from spectral_lens.explain.quality import redistribution
+from spectral_lens.nn import graphs
 from spectral_lens.nn.mlp import mlp
 from spectral_lens.operators.tangent_kernel import tangent_kernel
 from spectral_lens.stability.diagnostics import diagnose
@@ -77,6 +78,15 @@ def test_its_instability(case):
     far = (other - one).norm(dim=1) / one.norm(dim=1) / noise.flatten(1).norm(dim=1)
     assert found.difference == pytest.approx(float(far.median()))
     assert found.frechet > 0
+
+
+def test_the_network_is_traced_once(case, monkeypatch):
+    net, data, noise, rules, found = case
+    traced, follow = [], graphs._Tracer.trace
+    monkeypatch.setattr(graphs._Tracer, "trace", lambda self, root: traced.append(root) or follow(self, root))
+    again = diagnose(net, data, noise=noise, rules=rules, generator=torch.Generator().manual_seed(0))
+    assert traced == [net]
+    assert again == found
 
 
 def test_noise_of_another_shape(case):

@@ -8,21 +8,20 @@ from torch import Tensor
 from spectral_lens.operators._per_sample import KroneckerFactors
 
 _FEW = 2  # positions, whose pairs are taken one by one
-_THIN = 3  # times as long takes a product of thin matrices, as those over pairs of positions are
-_LINES = 256  # samples times positions at a time
+_LINES = 256  # samples times positions at a time: a bound on memory, from 64 to 1024 it makes no difference in time
 
 Block = tuple[slice, tuple[KroneckerFactors, ...]]
 
 
 def shorter(each: KroneckerFactors, pairs: int, trace: bool) -> KroneckerFactors:
-    """The gradients themselves, where these make the inner products of a sample with `pairs` others less work."""
+    """The gradients themselves, where inner products of a sample with `pairs` others take fewer multiplications so."""
     if each.activations is None or each.activations.shape[1] <= _FEW:
         return each
     (_, k, o, t), i = each.output_gradients.shape, each.activations.shape[2]
     inner = k if trace else k * k
     as_gradients = k * o * t * i / pairs + inner * o * i
-    over_positions = t * t * (i + k * o)
-    if (over_positions if trace else _THIN * (over_positions + inner * o * t)) < as_gradients:
+    over_positions = t * t * (i + k * o) + (0 if trace else inner * o * t)
+    if over_positions < as_gradients:
         return each
     return KroneckerFactors((each.output_gradients.flatten(1, 2) @ each.activations).view(-1, k, o * i, 1))
 

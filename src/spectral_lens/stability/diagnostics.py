@@ -19,6 +19,8 @@ from spectral_lens.operators.spectra import attribution_condition, sigma, spectr
 from spectral_lens.operators.tangent_kernel import parameter_norms
 from spectral_lens.stability.index import gmsi
 
+__all__ = ["Diagnosis", "diagnose"]
+
 _KEPT = 0.1  # outputs with less than this share of the largest have relevance that is noise
 
 
@@ -58,6 +60,15 @@ def diagnose(
     noise: is added to the samples, whose explanations should not change much by it.  rules: of LRP, see `lrp.lrp`.
     generator: of the starts of Lanczos' method, on the CPU.
     Raises ValueError for noise of another shape, and as `gmsi`, `redistribution` and `hessian` do.
+
+    >>> from spectral_lens.datasets import images
+    >>> from spectral_lens.explain.lrp import gamma
+    >>> data = images.load("digits")[1].take(9)
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(data.dim, 5), nn.ReLU(), nn.Linear(5, 10)).eval()
+    >>> noise = torch.full_like(data.x, 0.1)
+    >>> found = diagnose(model, data, noise=noise, rules=gamma(0.25), generator=torch.Generator())
+    >>> found.gmsi == max(found.s_J, found.s_theta, found.root_s_K, found.s_H)
+    True
     """
     x = data.x
     if noise.shape != x.shape:
