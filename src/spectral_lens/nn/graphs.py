@@ -4,6 +4,7 @@ Batch normalisation is folded into the layer before it, and what is no layer of 
 """
 
 import operator
+from collections import Counter
 from typing import Any
 
 import torch
@@ -85,12 +86,15 @@ def sees_the_input(graph: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def _fold_batch_norm(graph: fx.GraphModule) -> None:
-    """Batch normalisation behind a layer with weights becomes part of that layer."""
+    """Batch normalisation behind a layer with weights becomes part of that layer, where only this use of it is."""
+    uses = Counter(node.target for node in graph.graph.nodes)
     for node in list(graph.graph.nodes):
         if node.op != "call_module" or not isinstance(module_of(graph, node), nn.BatchNorm1d | nn.BatchNorm2d):
             continue
         before = node.args[0]
-        if not isinstance(before, fx.Node) or before not in weighted_nodes(graph) or len(before.users) > 1:
+        if not isinstance(before, fx.Node) or before not in weighted_nodes(graph):
+            continue
+        if len(before.users) > 1 or uses[before.target] > 1:
             continue
         norm: Any = module_of(graph, node)
         layer: Any = fold(module_of(graph, before))
