@@ -26,6 +26,8 @@ def _seed():
 
 
 SEEDS = (4, 1, 9)
+
+
 exact = settings(deadline=None, derandomize=True, max_examples=25)
 
 
@@ -97,6 +99,8 @@ CHAINS = {
         1,
     ),
 }
+
+
 MODELS = {
     "dense": (lambda: mlp([5, 7, 4, 3], activation=["tanh", "relu"], spectral=2), (5,)),
     "dense, bounded": (lambda: mlp([5, 4, 2], output="tanh"), (5,)),
@@ -225,17 +229,6 @@ def test_few_samples_and_many_go_the_same_way(samples, activation):
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-11)
 
 
-def test_the_outputs_may_be_bounded():
-    assert list(dict(mlp([5, 4, 2], output="tanh").named_children())) == [
-        "flatten",
-        "layer1",
-        "relu1",
-        "layer2",
-        "tanh2",
-    ]
-    assert mlp([5, 4, 2], output="tanh")(100 * torch.randn(9, 5)).abs().max() <= 1
-
-
 def test_an_activation_may_stand_in_two_places():
     tanh = nn.Tanh()
     model = nn.Sequential(nn.Linear(4, 5), tanh, nn.Linear(5, 3), tanh)
@@ -347,82 +340,10 @@ def test_torchs_random_state_is_left_alone(reinitialize):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_an_mlp_is_what_its_arguments_say():
-    model = mlp([6, 5, 4, 3], activation=["tanh", "linear"], spectral=2, init="giambagli", batch_norm=True, dropout=0.2)
-    kinds = [(name, type(layer)) for name, layer in model.named_children()]
-    assert kinds == [
-        ("flatten", nn.Flatten),
-        ("layer1", SpectralLinear),
-        ("tanh1", nn.Tanh),
-        ("norm1", nn.BatchNorm1d),
-        ("dropout1", nn.Dropout),
-        ("layer2", SpectralLinear),
-        ("linear2", nn.Identity),
-        ("layer3", nn.Linear),
-    ]
-    assert model.layer1.psi.shape == (5, 6)
-    assert (model.layer1.init, model.layer2.init) == ("giambagli", "giambagli-inner")
-    assert {name for name, p in model.named_parameters() if not p.requires_grad} == {"layer2.lam_in"}
-    assert model.dropout1.p == 0.2
-    assert model(torch.randn(7, 2, 3)).shape == (7, 3)
-    assert [type(layer) for layer in mlp([3, 2], spectral=0)] == [nn.Flatten, nn.Linear]
-    assert isinstance(mlp([3, 4, 2]).layer1, SpectralLinear)
-    assert isinstance(mlp([3, 4, 2]).layer2, nn.Linear)
-    assert isinstance(mlp([3, 4, 2]).relu1, nn.ReLU)
-    assert type(mlp([3, 4, 2]).layer2) is nn.Linear
-
-
-def test_an_mlp_takes_what_is_trained_and_how_plain_layers_are():
-    for init in ("chicchi", "giambagli"):
-        model = mlp([6, 5, 4, 3], spectral=2, init=init, train=("lam_out", "bias"), glorot=True)
-        trained = {name for name, p in model.named_parameters() if p.requires_grad}
-        eigenvalues = {"layer1.lam_out", "layer2.lam_out"}
-        assert trained == eigenvalues | {"layer1.bias", "layer2.bias", "layer3.weight", "layer3.bias"}
-        assert [type(model.get_submodule(f"layer{k}")) for k in (1, 2, 3)] == [SpectralLinear, SpectralLinear, Dense]
-        assert not any(name.endswith("bias") for name, _ in mlp([6, 5, 4, 3], init=init, bias=False).named_parameters())
-    assert [type(layer) for layer in mlp([5, 4, 3], spectral=0, glorot=True)] == [nn.Flatten, Dense, nn.ReLU, Dense]
-    assert not any(p.requires_grad for p in mlp([5, 4, 3], spectral=2, train=()).parameters())
-
-
-def test_an_mlp_computes_what_its_weights_say():
-    model = mlp([5, 4, 3], activation="tanh").double()
-    first, second = model.layer1, model.layer2
-    with torch.no_grad():
-        first.lam_out.copy_(inputs(4))
-    x = inputs(2, 5)
-    w = oracles.weight(first.lam_in, first.lam_out, first.psi)
-    assert_close(model(x), torch.tanh(x @ w.T + first.bias) @ second.weight.T + second.bias)
-
-
-@pytest.mark.parametrize(
-    ("sizes", "options", "message"),
-    [
-        ([5], {}, "inputs and the outputs"),
-        ([], {}, "inputs and the outputs"),
-        ([5, 4, 3], {"activation": "sine"}, "sine"),
-        ([5, 4, 3], {"output": "sine"}, "sine"),
-        ([5, 4, 3], {"activation": ["relu", "tanh"]}, "1 of"),
-        ([5, 4, 4, 3], {"activation": ["relu"]}, "2 of"),
-        ([5, 4, 3], {"spectral": 3}, "between 0 and the 2"),
-        ([5, 4, 3], {"spectral": -1}, "between 0 and the 2"),
-        ([5, 4, 3], {"init": "he"}, "he"),
-        ([5, 4, 3], {"train": ["lam"]}, r"\['lam'\]"),
-        ([5, 0, 3], {}, "at least one"),
-        ([5, 4, 3], {"dropout": 1.5}, "between 0 and 1"),
-    ],
-)
-def test_wrong_networks(sizes, options, message):
-    with pytest.raises(ValueError, match=message):
-        mlp(sizes, **options)
-
-
 def test_the_product_of_all_runs_has_the_right_gradient():
     x, weight, bias = (inputs(*shape, seed=9).requires_grad_() for shape in [(2, 3, 4), (2, 5, 4), (2, 5)])
     assert torch.autograd.gradcheck(dense, (x, weight, bias))
     assert torch.autograd.gradcheck(lambda x, w: dense(x, w, None), (x, weight))
-
-
-# ---- one layer for many
 
 
 widths = st.lists(st.integers(1, 8), min_size=2, max_size=6)
@@ -504,66 +425,3 @@ def test_any_layers_in_a_row_are_the_product_of_their_weights(sizes, kinds, bias
         assert (one.bias is not None) == any(biases[: len(layers)])
         if one.bias is not None:
             assert_close(one.bias, model(torch.zeros(sizes[0], dtype=torch.float64)), 1e-10)
-
-
-def test_a_layer_alone_stays_as_it_is():
-    class Squares(nn.Sequential):
-        pass
-
-    model = nn.Sequential(
-        SpectralLinear(6, 5, train=("lam_out",)),
-        nn.Tanh(),
-        Skip(),  # its layers stand in no Sequential
-        nn.LayerNorm(3),
-        Dense(3, 4),
-        Squared(4, 3),  # a class of its own, nothing is known about it
-        nn.Linear(3, 3),
-        nn.GELU(),
-        Squares(nn.Linear(3, 4), nn.Identity(), nn.Linear(4, 2)),
-    )
-    model = randomised(model)
-    one = retract(model)
-    assert str(one) == str(model)
-    assert {key: p.requires_grad for key, p in one.named_parameters()} == {
-        key: p.requires_grad for key, p in model.named_parameters()
-    }
-    assert all(torch.equal(value, model.state_dict()[key]) for key, value in one.state_dict().items())
-    assert not {p.data_ptr() for p in one.parameters()} & {p.data_ptr() for p in model.parameters()}
-    for layer in (nn.Linear(3, 2), SpectralLinear(3, 2), Skip()):  # no Sequential at all
-        assert str(retract(layer)) == str(layer)
-
-
-def test_the_layer_for_many_has_the_last_ones_name():
-    one = retract(mlp([6, 5, 4, 3, 2], activation=["linear", "relu", "linear"]))
-    assert [name for name, _ in one.named_children()] == ["flatten", "layer2", "relu2", "layer4"]
-    assert list(retract(mlp([3, 4, 2], activation="linear")).state_dict()) == ["layer2.weight", "layer2.bias"]
-
-
-@pytest.mark.parametrize("trained", ["0.lam_in", "0.lam_out", "0.psi", "0.bias", "1.weight", "1.bias", None])
-def test_the_layer_for_many_is_trained_where_any_was(trained):
-    model = nn.Sequential(SpectralLinear(5, 7), nn.Linear(7, 3))
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name == trained)
-    (one,) = retract(model)
-    assert [p.requires_grad for p in one.parameters()] == 2 * [trained is not None]
-    assert all(isinstance(p, nn.Parameter) and p.is_leaf for p in one.parameters())
-
-
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
-def test_the_layer_for_many_keeps_mode_and_dtype(training, dtype):
-    one = retract(mlp([5, 4, 3], activation="linear", dropout=0.0).to(dtype).train(training))
-    assert {layer.training for layer in one.modules()} == {training}
-    assert {p.dtype for p in one.parameters()} == {dtype}
-
-
-@pytest.mark.parametrize("kind", [nn.Linear, SpectralLinear])
-def test_a_layer_twice_in_a_row_is_its_square(kind):
-    layer = kind(4, 4)
-    model = randomised(nn.Sequential(layer, layer, nn.Tanh(), layer))
-    one, x = retract(model), inputs(5, 4)
-    assert [name for name, _ in one.named_children()] == ["1", "2", "3"]
-    assert_close(one[0].weight, direct(layer) @ direct(layer), 1e-10)
-    assert_close(one[0].bias, direct(layer) @ layer.bias + layer.bias, 1e-10)
-    assert type(one[2]) is kind
-    assert_close(one(x), model(x), 1e-10)

@@ -1,0 +1,105 @@
+"""Dense networks: their layers and what they compute."""
+
+import pytest
+import torch
+from torch import nn
+
+import oracles
+from spectral_lens.nn.layers import Dense, SpectralLinear
+from spectral_lens.nn.mlp import mlp
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)  # the same numbers in any order of the tests
+
+
+def assert_close(a, b, tolerance=1e-12):
+    torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+
+
+def inputs(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+# consecutive dense layers, wide in the middle, and how many times some of them stand together
+
+
+def test_the_outputs_may_be_bounded():
+    assert list(dict(mlp([5, 4, 2], output="tanh").named_children())) == [
+        "flatten",
+        "layer1",
+        "relu1",
+        "layer2",
+        "tanh2",
+    ]
+    assert mlp([5, 4, 2], output="tanh")(100 * torch.randn(9, 5)).abs().max() <= 1
+
+
+def test_an_mlp_is_what_its_arguments_say():
+    model = mlp([6, 5, 4, 3], activation=["tanh", "linear"], spectral=2, init="giambagli", batch_norm=True, dropout=0.2)
+    kinds = [(name, type(layer)) for name, layer in model.named_children()]
+    assert kinds == [
+        ("flatten", nn.Flatten),
+        ("layer1", SpectralLinear),
+        ("tanh1", nn.Tanh),
+        ("norm1", nn.BatchNorm1d),
+        ("dropout1", nn.Dropout),
+        ("layer2", SpectralLinear),
+        ("linear2", nn.Identity),
+        ("layer3", nn.Linear),
+    ]
+    assert model.layer1.psi.shape == (5, 6)
+    assert (model.layer1.init, model.layer2.init) == ("giambagli", "giambagli-inner")
+    assert {name for name, p in model.named_parameters() if not p.requires_grad} == {"layer2.lam_in"}
+    assert model.dropout1.p == 0.2
+    assert model(torch.randn(7, 2, 3)).shape == (7, 3)
+    assert [type(layer) for layer in mlp([3, 2], spectral=0)] == [nn.Flatten, nn.Linear]
+    assert isinstance(mlp([3, 4, 2]).layer1, SpectralLinear)
+    assert isinstance(mlp([3, 4, 2]).layer2, nn.Linear)
+    assert isinstance(mlp([3, 4, 2]).relu1, nn.ReLU)
+    assert type(mlp([3, 4, 2]).layer2) is nn.Linear
+
+
+def test_an_mlp_takes_what_is_trained_and_how_plain_layers_are():
+    for init in ("chicchi", "giambagli"):
+        model = mlp([6, 5, 4, 3], spectral=2, init=init, train=("lam_out", "bias"), glorot=True)
+        trained = {name for name, p in model.named_parameters() if p.requires_grad}
+        eigenvalues = {"layer1.lam_out", "layer2.lam_out"}
+        assert trained == eigenvalues | {"layer1.bias", "layer2.bias", "layer3.weight", "layer3.bias"}
+        assert [type(model.get_submodule(f"layer{k}")) for k in (1, 2, 3)] == [SpectralLinear, SpectralLinear, Dense]
+        assert not any(name.endswith("bias") for name, _ in mlp([6, 5, 4, 3], init=init, bias=False).named_parameters())
+    assert [type(layer) for layer in mlp([5, 4, 3], spectral=0, glorot=True)] == [nn.Flatten, Dense, nn.ReLU, Dense]
+    assert not any(p.requires_grad for p in mlp([5, 4, 3], spectral=2, train=()).parameters())
+
+
+def test_an_mlp_computes_what_its_weights_say():
+    model = mlp([5, 4, 3], activation="tanh").double()
+    first, second = model.layer1, model.layer2
+    with torch.no_grad():
+        first.lam_out.copy_(inputs(4))
+    x = inputs(2, 5)
+    w = oracles.weight(first.lam_in, first.lam_out, first.psi)
+    assert_close(model(x), torch.tanh(x @ w.T + first.bias) @ second.weight.T + second.bias)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "options", "message"),
+    [
+        ([5], {}, "inputs and the outputs"),
+        ([], {}, "inputs and the outputs"),
+        ([5, 4, 3], {"activation": "sine"}, "sine"),
+        ([5, 4, 3], {"output": "sine"}, "sine"),
+        ([5, 4, 3], {"activation": ["relu", "tanh"]}, "1 of"),
+        ([5, 4, 4, 3], {"activation": ["relu"]}, "2 of"),
+        ([5, 4, 3], {"spectral": 3}, "between 0 and the 2"),
+        ([5, 4, 3], {"spectral": -1}, "between 0 and the 2"),
+        ([5, 4, 3], {"init": "he"}, "he"),
+        ([5, 4, 3], {"train": ["lam"]}, r"\['lam'\]"),
+        ([5, 0, 3], {}, "at least one"),
+        ([5, 4, 3], {"dropout": 1.5}, "between 0 and 1"),
+    ],
+)
+def test_wrong_networks(sizes, options, message):
+    with pytest.raises(ValueError, match=message):
+        mlp(sizes, **options)
