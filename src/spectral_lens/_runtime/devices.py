@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+__all__ = ["captured", "resolve"]
+
 
 def resolve(device: str | torch.device = "auto") -> torch.device:
     """The device of that name; "auto" is the GPU where there is one, else the CPU.

@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+__all__ = ["check_writable", "replacing"]
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+__all__ = ["resource", "root"]
+
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import torch
 
+__all__ = ["shortest"]
+
 
 def shortest(work: Callable[[], object], *, repeats: int) -> float:
     """Seconds of the quickest of `repeats` calls; what else the machine does only ever adds to the others."""

@@ -21,6 +21,8 @@ import yaml
 
 from spectral_lens._runtime.resources import resource
 
+__all__ = ["TINY", "Claim", "Measured", "Verdict", "load", "measure"]
+
 Verdict = Literal["reproduced", "not reproduced", "quick only", "no criterion"]
 _FIELDS = {"id", "where", "claim", "measure", "printed", "accept"}
 TINY = 1e-6  # numbers up to here answer "is it zero?": rounding errors, which differ from machine to machine

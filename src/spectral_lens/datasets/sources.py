@@ -15,7 +15,7 @@ import numpy as np
 
 from spectral_lens.datasets import vision
 
-__all__ = ["READERS", "cifar", "miles", "mnist"]
+__all__ = ["READERS", "cifar", "miles", "mnist", "parameters"]
 
 _SIDE = 32
 _PIXELS = 3 * _SIDE * _SIDE

@@ -7,6 +7,8 @@ from types import ModuleType
 
 import torch
 
+__all__ = ["torchvision"]
+
 
 @functools.cache
 def torchvision() -> ModuleType:

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from spectral_lens.figures.style import GREY, MARKERS, as_array, colour_of, legend, styled
 
+__all__ = ["Chooser", "agreement", "chooser", "heat_maps", "medians", "spectra"]
+
 SIGNED = "RdBu_r"  # for and against, white at zero
 
 

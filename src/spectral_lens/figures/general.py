@@ -10,6 +10,8 @@ from torch import Tensor
 
 from spectral_lens.figures.style import BLUE, GREY, MARKERS, as_array, colour_of, legend, logarithmic, several, styled
 
+__all__ = ["against", "bands", "curves", "histogram", "matrices", "predicted"]
+
 
 @styled
 def matrices(panels: Mapping[str, Float[Tensor, "nodes nodes"]], *, split: int | Sequence[int]) -> Figure:

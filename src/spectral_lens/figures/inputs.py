@@ -12,6 +12,8 @@ from torch import Tensor
 
 from spectral_lens.figures.style import BLUE, CYCLE, GREY, RED, as_array, colour_of, spread, styled
 
+__all__ = ["distributions", "eigenvalues", "grid", "maps", "masked", "pair", "top"]
+
 
 @styled
 def distributions(

@@ -15,6 +15,8 @@ from torch import Tensor
 from spectral_lens.figures.stars import Bands
 from spectral_lens.figures.style import colour_of
 
+__all__ = ["Drawing", "over_wavelength"]
+
 # Units of the paths: wavelengths in tenths of an Angstrom, relevance in thousandths.
 TENTHS, THOUSANDTHS = 10, 1000
 # Pixels from top to bottom: the bands' names; for each setting its name and its panel; the axis.

@@ -23,6 +23,8 @@ from spectral_lens.figures.style import (
     styled,
 )
 
+__all__ = ["expansion", "free", "gains", "weights"]
+
 DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 
 

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from spectral_lens.figures.style import MARKERS, as_array, colour_of, legend, spread, styled
 
+__all__ = ["contest"]
+
 
 @styled
 def contest(

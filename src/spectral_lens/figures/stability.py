@@ -10,6 +10,8 @@ from torch import Tensor
 
 from spectral_lens.figures.style import GREY, MARKERS, as_array, colour_of, legend, styled
 
+__all__ = ["against_law", "clouds", "densities", "intervals", "ranges"]
+
 
 @styled
 def densities(

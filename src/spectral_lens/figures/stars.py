@@ -12,6 +12,8 @@ from torch import Tensor
 
 from spectral_lens.figures.style import GREY, MAP, as_array, colour_of, styled
 
+__all__ = ["Bands", "hits", "over_wavelength", "spectra"]
+
 Bands = Mapping[str, tuple[float, float]]  # lowest and highest wavelength by name
 
 

@@ -13,6 +13,28 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 from torch import Tensor
 
+__all__ = [
+    "BLUE",
+    "COLOURS",
+    "CYCLE",
+    "GREEN",
+    "GREY",
+    "MAP",
+    "MARKERS",
+    "ORANGE",
+    "PINK",
+    "RED",
+    "SKY",
+    "STYLE",
+    "as_array",
+    "colour_of",
+    "legend",
+    "logarithmic",
+    "several",
+    "spread",
+    "styled",
+]
+
 # Okabe and Ito's palette, https://jfly.uni-koeln.de/color/
 BLUE, ORANGE, GREEN, RED, SKY, PINK, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#767676",

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
+__all__ = ["MAESS", "Blocks", "cnn", "features"]
+
 # of convolutions (channels, kernel, padding); pooling by two follows each block  [maess, appendix D]
 Blocks = Sequence[Sequence[tuple[int, int, int]]]
 MAESS: Blocks = (((8, 3, 1), (8, 3, 1), (8, 5, 0)), ((16, 5, 0), (16, 3, 1), (16, 3, 1)))

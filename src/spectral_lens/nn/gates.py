@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+__all__ = ["GATES", "Gates", "HardConcreteGates", "StochasticGates", "inside"]
+
 
 class Gates(nn.Module):
     """z_i x_i for each input i, with a random z_i for each sample in training, the typical one otherwise.

@@ -7,13 +7,26 @@ Phi = [[I, 0], [psi, I]], hence Phi^-1 = 2 I - Phi.  Only its lower left block a
 """
 
 from collections.abc import Callable, Collection
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
+
+__all__ = [
+    "INITIAL",
+    "PARAMETERS",
+    "Dense",
+    "Eigen",
+    "Initial",
+    "Spectral",
+    "SpectralConv2d",
+    "SpectralLinear",
+    "eigen",
+    "geometry_of",
+]
 
 PARAMETERS = ("lam_in", "lam_out", "psi", "bias")
 
@@ -207,7 +220,7 @@ class SpectralConv2d(Spectral):
         )
 
     @property
-    def geometry(self) -> dict:
+    def geometry(self) -> dict[str, Any]:
         """The arguments of the nn.Conv2d of the same shape: channels, kernel, stride, padding, dilation, groups."""
         return geometry_of(self._plain[0])
 
@@ -246,6 +259,7 @@ class Dense(nn.Linear):
             nn.init.zeros_(self.bias)
 
 
-def geometry_of(layer: nn.Conv2d) -> dict:
+def geometry_of(layer: nn.Conv2d) -> dict[str, Any]:
+    """The arguments that make a convolution of the same shape: channels, kernel, stride, padding, dilation, groups."""
     names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
     return {name: getattr(layer, name) for name in names}

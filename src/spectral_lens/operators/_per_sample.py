@@ -106,7 +106,7 @@ class _Probed(fx.Interpreter):
         self.inputs: dict[str, Tensor] = {}
         self.shapes: dict[str, torch.Size] = {}
 
-    def call_module(self, target: Any, args: tuple, kwargs: dict) -> Any:
+    def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         out = super().call_module(target, args, kwargs)
         if not _trained(self.fetch_attr(target)):
             return out
@@ -190,7 +190,7 @@ def _places(a: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
     return a.reshape(len(a), -1, a.shape[-1]), delta.reshape(*delta.shape[:2], -1, delta.shape[-1]).mT
 
 
-def _groups(geometry: dict, a: Tensor, delta: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def _groups(geometry: dict[str, Any], a: Tensor, delta: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """A convolution's inputs (n, t, i), the patch under the kernel at each place, and signals (n, k, o, t)."""
     groups, kernel, dilation = geometry["groups"], geometry["kernel_size"], geometry["dilation"]
     padding = geometry["padding"]

@@ -28,6 +28,19 @@ from spectral_lens.relevance.scores import ranking
 from spectral_lens.training import fit
 from spectral_lens.training.penalties import OpenGates
 
+__all__ = [
+    "Scores",
+    "by_gates",
+    "by_sklearn",
+    "forest",
+    "jaccard",
+    "lasso",
+    "mutual_information",
+    "permutation",
+    "sparse_linear",
+    "sparse_logistic",
+]
+
 Scores = Float[Tensor, "r d"]
 _PASSES = 100  # of a network whose inputs are shuffled, where it has not stopped before
 _C = 0.1  # scikit-learn's weight of the likelihood's sum against the penalty: a few hundred samples decide

@@ -13,6 +13,8 @@ from spectral_lens.relevance.baselines import Scores
 from spectral_lens.training import _batched, fit, initial
 from spectral_lens.training.losses import LOSSES
 
+__all__ = ["hierarchical", "lassonet"]
+
 
 def hierarchical(
     skip: Float[Tensor, "*r k d"], first: Float[Tensor, "*r h d"], *, strength: float, bound: float

@@ -1,10 +1,15 @@
 """What the trained eigenvalues say of the inputs: their relevance and their ranking."""
 
+from functools import reduce
+
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from spectral_lens.nn.layers import SpectralConv2d, SpectralLinear
 from spectral_lens.training import Trained
+
+__all__ = ["normalised", "of_inputs", "overall", "pair_difference", "pearson", "ranking", "relevance", "sparsity"]
 
 _BLOCK = 2**17  # numbers of psi that are squared at a time, in a CPU's cache; vector_norm takes up to 14 times as long
 
@@ -24,7 +29,7 @@ def relevance(lam_in: Float[Tensor, "*r d"], psi: Float[Tensor, "*shape"]) -> Fl
     rows = psi.shape[channels - 1]
     if psi.device.type == "cpu":
         rows = max(1, _BLOCK * rows // psi.numel())
-    squares = sum(part.square().sum(others) for part in psi.split(rows, channels - 1))
+    squares = reduce(torch.add, (part.square().sum(others) for part in psi.split(rows, channels - 1)))
     return lam_in.abs() * squares.sqrt()
 
 

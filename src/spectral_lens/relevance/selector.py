@@ -16,6 +16,8 @@ from spectral_lens.nn.mlp import mlp
 from spectral_lens.relevance import scores
 from spectral_lens.training import fit
 
+__all__ = ["SpectralSelector"]
+
 _TASKS = ("auto", "classification", "regression")
 
 

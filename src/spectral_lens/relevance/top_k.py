@@ -10,6 +10,8 @@ from spectral_lens import training
 from spectral_lens.datasets import DataSet
 from spectral_lens.training import Trained
 
+__all__ = ["by_count", "needed"]
+
 
 def by_count(
     trained: Trained,

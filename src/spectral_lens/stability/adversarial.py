@@ -16,6 +16,8 @@ from spectral_lens.training import _batched
 from spectral_lens.training.losses import hits
 from spectral_lens.training.results import Trained
 
+__all__ = ["Box", "Network", "distance", "fgsm", "margin", "pgd", "robustness"]
+
 Network = Callable[[Tensor], Tensor]  # (*n, *d) to (*n, k): a module, or many runs side by side
 Box = tuple[float, float]
 

@@ -14,6 +14,17 @@ from torch import Tensor
 from spectral_lens.explain.quality import ssm
 from spectral_lens.operators.spectra import attribution_condition, effective_rank, sigma, spectral_entropy
 
+__all__ = [
+    "Sides",
+    "condition_bound",
+    "forward_sensitivity",
+    "kernel_perturbation",
+    "kernel_size",
+    "norm_refinement",
+    "quality_bound",
+    "typical_sensitivity",
+]
+
 
 class Sides(NamedTuple):
     """left <= right, if the bound holds."""

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+__all__ = ["critical_step", "observed_critical_step"]
+
 _FAR = 2.0**30  # from the guess, where the search for a step ends
 
 

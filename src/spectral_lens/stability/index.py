@@ -10,6 +10,8 @@ from typing import NamedTuple
 from jaxtyping import Float
 from torch import Tensor
 
+__all__ = ["COMPONENTS", "Index", "Spread", "gmsi"]
+
 COMPONENTS = ("s_J", "s_theta", "sqrt(s_K)", "s_H")
 _HIGH = 0.95  # the quantile beside the supremum
 
