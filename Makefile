@@ -70,5 +70,5 @@ $(READY): pyproject.toml constraints.txt
 			echo "No virtual environment could be made with $(PYTHON); some systems keep that in a package python3-venv." >&2; exit 2; }; \
 	fi
 	@rm -f $@ && touch .venv/.unfinished
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[book,test,peers,dev]"
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[book,data,explain,figures,selector,test,peers,dev]"
 	@rm -f .venv/.unfinished && touch $@

@@ -20,7 +20,7 @@ from spectral_lens.book.cli import app
 
 ROOT = Path(__file__).parents[1]
 PYTHONS = ("3.11", "3.12", "3.13")
-INSTALL = ".[book,test,peers,dev]"
+INSTALL = ".[book,data,explain,figures,selector,test,peers,dev]"
 
 
 def text(name: str) -> str:

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 import yaml
 
+from spectral_lens._runtime.extras import optional
 from spectral_lens._runtime.resources import resource
 from spectral_lens.datasets import fingerprint, sources
 from spectral_lens.datasets.editions import Stored, Unfit, form, identify
@@ -51,7 +51,11 @@ class Row:
 def folder() -> Path:
     """$SPECTRAL_LENS_DATA, else the platform's cache folder of the user. It need not exist yet."""
     chosen = os.environ.get(_VARIABLE)
-    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("spectral-lens", appauthor=False)
+    if chosen:
+        return Path(chosen).expanduser()
+    with optional("data"):
+        import platformdirs
+    return platformdirs.user_cache_path("spectral-lens", appauthor=False)
 
 
 @functools.cache
@@ -128,7 +132,8 @@ def _stored(name: str, entry: Mapping[str, Any]) -> Stored:
 
 
 def _digits() -> dict[str, np.ndarray]:
-    from sklearn.datasets import load_digits  # not needed where the data are others, and slow to import
+    with optional("data"):
+        from sklearn.datasets import load_digits  # not needed where the data are others, and slow to import
 
     bunch = load_digits()
     return {"images": bunch.images.astype(np.uint8), "labels": bunch.target.astype(np.uint8)}

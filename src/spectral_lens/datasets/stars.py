@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from spectral_lens._runtime.extras import optional
 from spectral_lens._runtime.resources import resource
 from spectral_lens.datasets import DataSet, cache, fingerprint
 
@@ -98,7 +99,8 @@ def generated(
     truth["metals"] is by which part the flux changes for one dex at the mean [Fe/H], (d,): zero below a thousandth.
     Raises ValueError for sizes that do not fit.
     """
-    from astropy import constants, units
+    with optional("data"):
+        from astropy import constants, units
 
     if samples < 1 or pixels < 2 or not 0 < low < high or noise < 0:
         raise ValueError(f"samples={samples}, pixels={pixels}, low={low}, high={high}, noise={noise} do not fit.")

@@ -7,6 +7,8 @@ from types import ModuleType
 
 import torch
 
+from spectral_lens._runtime.extras import optional
+
 __all__ = ["torchvision"]
 
 
@@ -18,7 +20,7 @@ def torchvision() -> ModuleType:
     describes operators that nobody defined. Declaring those makes the import pass; calling them stays an error.
     Call this before anything else imports torchvision (zennit does). Raises ImportError where it is not installed.
     """
-    with warnings.catch_warnings():
+    with optional("data"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the image decoders that went missing with the library
         try:
             return importlib.import_module("torchvision")

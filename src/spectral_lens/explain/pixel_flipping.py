@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from spectral_lens._runtime.extras import optional
 from spectral_lens.operators._pullback import checked
 
 # (images (n, *d), gone (n, p)) to the images without those of their p pixels
@@ -110,7 +111,8 @@ def inpainted(radius: float = 3.0) -> Filler:
     """
 
     def fill(images: Tensor, gone: Tensor) -> Tensor:
-        import cv2
+        with optional("explain"):
+            import cv2
 
         planes = images.float().cpu().flatten(0, 1).contiguous().numpy()
         masks = _over(gone, images).expand_as(images).flatten(0, 1).cpu().byte().numpy()

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from spectral_lens._runtime.extras import optional
 from spectral_lens.nn.rewriting import fold
 from spectral_lens.operators._pullback import Outputs, at_a_time, checked, readout
 
@@ -155,7 +156,7 @@ def deep_shap(
     background: samples that stand for an input that is not there.  shap knows torch's own layers alone, so spectral
     ones are folded first, and a leading Flatten goes.
     """
-    with warnings.catch_warnings(action="ignore"):  # of its colour maps and progress bars
+    with optional("explain"), warnings.catch_warnings(action="ignore"):  # of its colour maps and progress bars
         import shap
 
     layers = [layer for layer in fold(model).cpu() if not isinstance(layer, nn.Flatten)]  # type: ignore[attr-defined]

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 from torch import Tensor
 
+from spectral_lens._runtime.extras import optional
 from spectral_lens.figures.style import GREY, MARKERS, as_array, colour_of, legend, styled
 
 __all__ = ["Chooser", "agreement", "chooser", "heat_maps", "medians", "spectra"]
@@ -112,7 +113,8 @@ def medians(
 @styled
 def agreement(values: Mapping[str, Float[Tensor, "m m"]], names: Sequence[str]) -> Figure:
     """Tables of correlations between measures, with the numbers in them; zero is white."""
-    import seaborn as sns  # slow to import, and only this figure needs it
+    with optional("figures"):
+        import seaborn as sns  # slow to import, and only this figure needs it
 
     figure, axes = plt.subplots(1, len(values), figsize=(8, 0.9 + 6.6 / len(values) * 0.7), squeeze=False, sharey=True)
     for axis, (title, table) in zip(axes.flat, values.items(), strict=True):
@@ -200,7 +202,8 @@ def _grey(image: np.ndarray) -> np.ndarray:
 
 
 def _png(picture: Float[np.ndarray, "height width 3"]) -> str:
-    from PIL import Image
+    with optional("figures"):
+        from PIL import Image
 
     buffer = io.BytesIO()
     Image.fromarray((255 * np.clip(picture, 0, 1)).round().astype(np.uint8)).quantize(128).save(

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 from torch import Tensor
 
+from spectral_lens._runtime.extras import optional
 from spectral_lens.figures.style import (
     BLUE,
     GREY,
@@ -57,7 +58,8 @@ def weights(panels: Mapping[str, Mapping[str, Tensor]], *, xlabel: str = "weight
     shown, but counted. With three sets or more the y axis ends at 1.6 times the second-highest peak or below, so that a
     spike does not flatten the others; the height of one that is cut is written beside it.
     """
-    import seaborn as sns  # slow to import, and only this figure needs it
+    with optional("figures"):
+        import seaborn as sns  # slow to import, and only this figure needs it
 
     figure, axes = plt.subplots(1, len(panels), figsize=(8, 3.1), squeeze=False)
     labels = list(dict.fromkeys(label for sets in panels.values() for label in sets))
@@ -135,7 +137,8 @@ def gains(
 
     Each series has places of its own; where two meet, they stand side by side.
     """
-    from scipy import stats  # slow to import, and only this figure needs it
+    with optional("figures"):
+        from scipy import stats  # slow to import, and only this figure needs it
 
     figure, axis = plt.subplots(figsize=(8, 3.2))
     own = [as_array(x).astype(float) for x, _ in series.values()]

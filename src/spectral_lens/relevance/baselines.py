@@ -12,24 +12,26 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.feature_selection import mutual_info_classif, mutual_info_regression
-from sklearn.inspection import permutation_importance
-from sklearn.linear_model import LassoCV
-from sklearn.model_selection import train_test_split
-from sklearn.neural_network import MLPClassifier, MLPRegressor
 from torch import Tensor, nn
 
+from spectral_lens._runtime.extras import optional
 from spectral_lens.datasets import DataSet
 from spectral_lens.nn.gates import GATES
 from spectral_lens.nn.mlp import mlp
-from spectral_lens.relevance.scores import ranking
+from spectral_lens.relevance.scores import Scores, ranking
 from spectral_lens.training import fit
 from spectral_lens.training.penalties import OpenGates
 
+with optional("selector"):
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.feature_selection import mutual_info_classif, mutual_info_regression
+    from sklearn.inspection import permutation_importance
+    from sklearn.linear_model import LassoCV
+    from sklearn.model_selection import train_test_split
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+
 __all__ = [
-    "Scores",
     "by_gates",
     "by_sklearn",
     "forest",
@@ -41,7 +43,6 @@ __all__ = [
     "sparse_logistic",
 ]
 
-Scores = Float[Tensor, "r d"]
 _PASSES = 100  # of a network whose inputs are shuffled, where it has not stopped before
 _C = 0.1  # scikit-learn's weight of the likelihood's sum against the penalty: a few hundred samples decide
 _EPS = 0.03  # the smallest penalty over the largest: below, alike inputs take the solver minutes

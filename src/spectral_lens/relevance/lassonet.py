@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from spectral_lens._runtime.devices import resolve
 from spectral_lens.datasets import DataSet
 from spectral_lens.nn.mlp import mlp
-from spectral_lens.relevance.baselines import Scores
+from spectral_lens.relevance.scores import Scores
 from spectral_lens.training import _batched, fit, initial
 from spectral_lens.training.losses import LOSSES
 

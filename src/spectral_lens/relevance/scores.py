@@ -9,8 +9,19 @@ from torch import Tensor, nn
 from spectral_lens.nn.layers import SpectralConv2d, SpectralLinear
 from spectral_lens.training import Trained
 
-__all__ = ["normalised", "of_inputs", "overall", "pair_difference", "pearson", "ranking", "relevance", "sparsity"]
+__all__ = [
+    "Scores",
+    "normalised",
+    "of_inputs",
+    "overall",
+    "pair_difference",
+    "pearson",
+    "ranking",
+    "relevance",
+    "sparsity",
+]
 
+Scores = Float[Tensor, "r d"]  # of the inputs, in each run: the higher, the more they matter
 _BLOCK = 2**17  # numbers of psi that are squared at a time, in a CPU's cache; vector_norm takes up to 14 times as long
 
 

@@ -4,17 +4,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
-from sklearn.feature_selection import SelectorMixin
-from sklearn.preprocessing import LabelEncoder
-from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
+from spectral_lens._runtime.extras import optional
 from spectral_lens.datasets import DataSet, fingerprint
 from spectral_lens.nn.mlp import mlp
 from spectral_lens.relevance import scores
 from spectral_lens.training import fit
+
+with optional("selector"):
+    from sklearn.base import BaseEstimator
+    from sklearn.feature_selection import SelectorMixin
+    from sklearn.preprocessing import LabelEncoder
+    from sklearn.utils import check_random_state
+    from sklearn.utils.multiclass import check_classification_targets, type_of_target
+    from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 __all__ = ["SpectralSelector"]
 
