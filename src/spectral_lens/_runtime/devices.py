@@ -12,6 +12,9 @@ def resolve(device: str | torch.device = "auto") -> torch.device:
     """The device of that name; "auto" is the GPU where there is one, else the CPU.
 
     Raises ValueError for a name that torch does not know, RuntimeError for a device that is not on this machine.
+
+    >>> resolve("cpu")
+    device(type='cpu')
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -49,7 +49,11 @@ class Row:
 
 
 def folder() -> Path:
-    """$SPECTRAL_LENS_DATA, else the platform's cache folder of the user. It need not exist yet."""
+    """$SPECTRAL_LENS_DATA, else the platform's cache folder of the user. It need not exist yet.
+
+    >>> os.environ.get("SPECTRAL_LENS_DATA", "") in str(folder())
+    True
+    """
     chosen = os.environ.get(_VARIABLE)
     if chosen:
         return Path(chosen).expanduser()
@@ -60,12 +64,20 @@ def folder() -> Path:
 
 @functools.cache
 def manifest() -> Mapping[str, Any]:
-    """The entries of data/manifest.yml by name of the data set."""
+    """The entries of data/manifest.yml by name of the data set.
+
+    >>> manifest()["mnist"]["file"]
+    'mnist.npz'
+    """
     return yaml.safe_load(resource("data/manifest.yml").read_text(encoding="utf-8"))["datasets"]
 
 
 def arrays(name: str) -> dict[str, np.ndarray]:
-    """The arrays of a data set, verified; downloaded where missing. Raises DataError, see `load`."""
+    """The arrays of a data set, verified; downloaded where missing. Raises DataError, see `load`.
+
+    >>> arrays("digits")["images"].shape
+    (1797, 8, 8)
+    """
     return load(name).arrays
 
 
@@ -89,7 +101,11 @@ def load(name: str) -> Stored:
 
 
 def fetch(name: str) -> Row:
-    """Make sure that the data set is in the cache and verified; its line of the report. Raises as `load` does."""
+    """Make sure that the data set is in the cache and verified; its line of the report. Raises as `load` does.
+
+    >>> fetch("digits").licence
+    'CC BY 4.0'
+    """
     return _row(name, load(name).edition)
 
 

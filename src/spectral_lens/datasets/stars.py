@@ -37,19 +37,31 @@ class Band(NamedTuple):
 
 
 def bands() -> tuple[Band, ...]:
-    """The bands of data/bands.csv by wavelength: 25 Lick/IDS indices, Ca H+K, and H alpha."""
+    """The bands of data/bands.csv by wavelength: 25 Lick/IDS indices, Ca H+K, and H alpha.
+
+    >>> len(bands()), bands()[0].name
+    (27, 'CaHK')
+    """
     with open(resource("data/bands.csv"), encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file)
         return tuple(Band(r["name"], float(r["low"]), float(r["high"]), r["set"], r["source"]) for r in rows)
 
 
 def wavelengths(data: DataSet) -> Float[Tensor, " d"]:
-    """The wavelength of each input, in Angstrom."""
+    """The wavelength of each input, in Angstrom.
+
+    >>> wavelengths(generated(5, pixels=4, low=4000.0, high=4300.0))
+    tensor([4000., 4100., 4200., 4300.], dtype=torch.float64)
+    """
     return torch.tensor([float(name) for name in data.inputs], dtype=torch.float64)
 
 
 def inside(wave: Float[Tensor, " d"], among: tuple[Band, ...]) -> Tensor:
-    """Whether each wavelength lies in one of the bands: boolean, (d,)."""
+    """Whether each wavelength lies in one of the bands: boolean, (d,).
+
+    >>> inside(torch.tensor([3000.0, 3960.0]), bands())
+    tensor([False,  True])
+    """
     edges = wave.new_tensor([[band.low, band.high] for band in among]).reshape(-1, 2)
     return ((wave.unsqueeze(1) >= edges[:, 0]) & (wave.unsqueeze(1) <= edges[:, 1])).any(1)
 
@@ -98,6 +110,10 @@ def generated(
 
     truth["metals"] is by which part the flux changes for one dex at the mean [Fe/H], (d,): zero below a thousandth.
     Raises ValueError for sizes that do not fit.
+
+    >>> data = generated(5, pixels=30)
+    >>> data.x.shape, data.quantity
+    (torch.Size([5, 30]), '[Fe/H], dex')
     """
     with optional("data"):
         from astropy import constants, units

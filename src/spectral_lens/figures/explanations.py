@@ -35,6 +35,10 @@ def heat_maps(
 
     A row has one scale, its largest absolute value; with `each` every map has its own.  images, (columns, c, h, w),
     come first, above.  Maps with channels, (columns, c, h, w), are summed over them.
+
+    >>> import torch
+    >>> heat_maps({"LRP": torch.randn(2, 8, 8)}, ["three", "eight"])
+    <Figure size ... with 2 Axes>
     """
     count = len(rows) + (images is not None)
     figure, axes = plt.subplots(count, len(titles), figsize=(8, (8.4 / len(titles)) * count + 0.3), squeeze=False)
@@ -60,7 +64,12 @@ def heat_maps(
 
 @styled
 def spectra(series: Mapping[str, Float[Tensor, "n k"]], *, ylabel: str = "singular value / largest") -> Figure:
-    """The singular values of each sample over the largest, as a median line with the middle half of the samples."""
+    """The singular values of each sample over the largest, as a median line with the middle half of the samples.
+
+    >>> import torch
+    >>> spectra({"LRP": torch.rand(6, 4)})
+    <Figure size ... with 1 Axes>
+    """
     figure, axis = plt.subplots(figsize=(8, 2.8))
     for k, (label, values) in enumerate(series.items()):
         relative = as_array(values / values[:, :1])
@@ -87,6 +96,10 @@ def medians(
 
     A panel for each measure, a line for each series in it.  levels: what has no parameter, drawn as dashed lines.
     logy: the panels with a logarithmic axis.
+
+    >>> import torch
+    >>> medians([0, 1, 2], {"SSM": {"LRP": torch.rand(6, 3)}}, xlabel="gamma")
+    <Figure size ... with 3 Axes>
     """
     rows = -(-len(panels) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(8, 2.3 * rows + 0.5), squeeze=False)
@@ -112,7 +125,12 @@ def medians(
 
 @styled
 def agreement(values: Mapping[str, Float[Tensor, "m m"]], names: Sequence[str]) -> Figure:
-    """Tables of correlations between measures, with the numbers in them; zero is white."""
+    """Tables of correlations between measures, with the numbers in them; zero is white.
+
+    >>> import torch
+    >>> agreement({"pearson": torch.eye(2)}, ["SSM", "flipping"])
+    <Figure size ... with 1 Axes>
+    """
     with optional("figures"):
         import seaborn as sns  # slow to import, and only this figure needs it
 
@@ -150,6 +168,11 @@ def chooser(
     """For each pair of choices a row of signed maps on one scale, beside the image of the first choice.
 
     names: of the two choices; identifier: of this chooser on its page.  The maps of a row have the titles of its keys.
+
+    >>> import torch
+    >>> rows = {("three", "LRP"): {"output 3": torch.randn(4, 4)}}
+    >>> "<select" in chooser(rows, names=("image", "method"), identifier="maps")._repr_html_()
+    True
     """
     first, second = (list(dict.fromkeys(pair[k] for pair in rows)) for k in (0, 1))
     parts = []

@@ -21,7 +21,13 @@ Bands = Mapping[str, tuple[float, float]]  # lowest and highest wavelength by na
 def spectra(
     wave: Float[Tensor, " d"], series: Mapping[str, Float[Tensor, " d"]], *, bands: Bands | None = None
 ) -> Figure:
-    """Spectra one above the other, each with its name, over the shaded bands."""
+    """Spectra one above the other, each with its name, over the shaded bands.
+
+    >>> import torch
+    >>> wave, bands = torch.linspace(4000, 4100, 20), {"Ca4227": (4020.0, 4060.0)}
+    >>> spectra(wave, {"a star": torch.rand(20)}, bands=bands)
+    <Figure size ... with 1 Axes>
+    """
     figure, axis = plt.subplots(figsize=(8, 1 + 0.75 * len(series)))
     _shade(axis, wave, bands or {}, named=True)
     for k, (name, flux) in enumerate(series.items()):
@@ -35,7 +41,13 @@ def spectra(
 
 @styled
 def over_wavelength(wave: Float[Tensor, " d"], scores: Mapping[str, Float[Tensor, "r d"]], *, bands: Bands) -> Figure:
-    """Relevance over wavelength, a panel for each setting: the mean over the runs, over the shaded bands."""
+    """Relevance over wavelength, a panel for each setting: the mean over the runs, over the shaded bands.
+
+    >>> import torch
+    >>> wave, bands = torch.linspace(4000, 4100, 20), {"Ca4227": (4020.0, 4060.0)}
+    >>> over_wavelength(wave, {"L1": torch.rand(3, 20)}, bands=bands)
+    <Figure size ... with 1 Axes>
+    """
     figure, axes = plt.subplots(len(scores), 1, figsize=(8, 0.9 + 1.5 * len(scores)), sharex=True, squeeze=False)
     for k, (axis, (name, values)) in enumerate(zip(axes.flat, scores.items(), strict=True)):
         _shade(axis, wave, bands, named=k == 0)
@@ -47,7 +59,13 @@ def over_wavelength(wave: Float[Tensor, " d"], scores: Mapping[str, Float[Tensor
 
 @styled
 def hits(wave: Float[Tensor, " d"], scores: Mapping[str, Float[Tensor, "r d"]], *, bands: Bands) -> Figure:
-    """The share of all relevance that falls into each band, mean over the runs: a row for each setting."""
+    """The share of all relevance that falls into each band, mean over the runs: a row for each setting.
+
+    >>> import torch
+    >>> wave, bands = torch.linspace(4000, 4100, 20), {"Ca4227": (4020.0, 4060.0)}
+    >>> hits(wave, {"L1": torch.rand(3, 20)}, bands=bands)
+    <Figure size ... with 2 Axes>
+    """
     rows = []
     for values in scores.values():
         share = values / values.sum(1, keepdim=True)

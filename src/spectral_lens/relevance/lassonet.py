@@ -27,6 +27,10 @@ def hierarchical(
         |b| = max(0, |skip_i| - strength + bound * (sum of these |first_ji|)) / (1 + s bound^2)
 
     and s is the number for which the next smaller |first_ji| is below the bound.
+
+    >>> skip, first = torch.tensor([[1.0, 0.1]]), torch.tensor([[0.5, 0.05]])
+    >>> hierarchical(skip, first, strength=0.2, bound=1.0)[0]  # the weaker input leaves
+    tensor([[0.8000, 0.0000]])
     """
     length = torch.linalg.vector_norm(skip, dim=-2, keepdim=True)
     unit = skip / length.clamp(min=torch.finfo(skip.dtype).tiny)
@@ -65,6 +69,11 @@ def lassonet(
     of the penalty rises from `start` by the factor `growth`, until no input is left in any run or the path is
     `longest`; at each there are `epochs` of gradient descent with momentum and a proximal step after each step.
     Written here, since the authors' package is not made for several runs at once.
+
+    >>> from spectral_lens.datasets import synthetic
+    >>> data = synthetic.independent(50, seeds=0)
+    >>> lassonet(data, hidden=[5], seeds=(1, 2), longest=3, warm_up=1, epochs=1, device="cpu").shape
+    torch.Size([2, 20])
     """
     if start <= 0 or growth <= 1 or longest < 1:
         raise ValueError(f"start={start}, growth={growth}, longest={longest}: the strength must be positive and rise.")

@@ -40,6 +40,11 @@ class SpectralSelector(SelectorMixin, BaseEstimator):
 
     After `fit`: scores_, (features,); relevance_, (runs, features), each over its largest; ranking_, features from the
     most to the least relevant; task_; and what scikit-learn's transformers have.
+
+    >>> from sklearn.datasets import make_classification
+    >>> X, y = make_classification(n_samples=200, n_features=10, n_informative=2, random_state=0)
+    >>> SpectralSelector(3, epochs=5, runs=2, random_state=0).fit_transform(X, y).shape
+    (200, 3)
     """
 
     def __init__(  # of any type: scikit-learn sets what it likes, and `fit` complains
