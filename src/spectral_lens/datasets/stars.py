@@ -115,18 +115,13 @@ def generated(
     >>> data.x.shape, data.quantity
     (torch.Size([5, 30]), '[Fe/H], dex')
     """
-    with optional("data"):
-        from astropy import constants, units
-
     if samples < 1 or pixels < 2 or not 0 < low < high or noise < 0:
         raise ValueError(f"samples={samples}, pixels={pixels}, low={low}, high={high}, noise={noise} do not fit.")
     draw: dict[str, Any] = {"generator": torch.Generator().manual_seed(seed), "dtype": torch.float64}
     wave = torch.linspace(low, high, pixels, dtype=torch.float64)
     temperature = 4500 + 2000 * torch.rand(samples, 1, **draw)
     feh = 2.5 * torch.rand(samples, 1, **draw) - 2
-    # h c / (w k T) is w0 / w over T in Kelvin
-    scale = (constants.h * constants.c / constants.k_B).to_value(units.AA * units.K)
-    flux = wave**-5 / torch.expm1(scale / (wave * temperature))
+    flux = _black_body(wave, temperature)
     width = max(2.5, 2 * (high - low) / (pixels - 1)) / 2.3548
 
     def profile(line: float) -> Tensor:
@@ -157,3 +152,12 @@ def generated(
         truth={"metals": torch.where(change > 1e-3, change, 0).float()},
         quantity=_QUANTITY,
     )
+
+
+def _black_body(wave: Float[Tensor, " d"], temperature: Float[Tensor, "n 1"]) -> Float[Tensor, "n d"]:
+    """Planck's law over the wavelength in Angstrom, up to a factor: w^-5 / (exp(h c / (w k T)) - 1)."""
+    with optional("data"):
+        from astropy import constants, units
+
+    scale = (constants.h * constants.c / constants.k_B).to_value(units.AA * units.K)
+    return wave**-5 / torch.expm1(scale / (wave * temperature))

@@ -1,6 +1,6 @@
 """LassoNet: the order in which inputs leave a penalised path.  [lemhadri2021]"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -94,9 +94,8 @@ def lassonet(
         order = torch.stack([torch.randperm(data.samples, generator=generator) for generator in generators])
         for rows in order.to(device).split(batch_size, 1):
             own = {name: value.requires_grad_() for name, value in state.items()}
-            inputs = x.gather(1, rows.unsqueeze(2).expand(-1, -1, data.dim))
-            out = _batched.forward(net, own, inputs) + inputs @ own["skip"].mT
-            gradients = torch.autograd.grad(LOSSES[loss](out, y.gather(1, rows)).sum(), list(own.values()))
+            batch = x.gather(1, rows.unsqueeze(2).expand(-1, -1, data.dim)), y.gather(1, rows)
+            gradients = _gradients(net, own, *batch, loss=loss)
             with torch.no_grad():
                 for (name, value), gradient in zip(own.items(), gradients, strict=True):
                     velocity[name].mul_(0.9).add_(gradient)
@@ -111,3 +110,9 @@ def lassonet(
             break
     # those that never left are told apart by their linear weights
     return (left + alive * state["skip"].detach().norm(dim=1)).cpu()
+
+
+def _gradients(net: nn.Module, state: Mapping[str, Tensor], x: Tensor, y: Tensor, *, loss: str) -> tuple[Tensor, ...]:
+    """Of the loss of the network with the linear layer `skip` beside it, by each tensor of the state."""
+    out = _batched.forward(net, state, x) + x @ state["skip"].mT
+    return torch.autograd.grad(LOSSES[loss](out, y).sum(), list(state.values()))
