@@ -25,7 +25,7 @@ book: $(READY) ## Run what is stale and build the site; PROFILE=paper for the re
 	$(LENS) build --profile $(PROFILE) --strict
 
 test: lint ## Lint, run every quick chapter once against its reference, build their site, run all tests
-	$(BIN)/python -m pytest -n 2 --dist loadscope --nbval --nbval-current-env \
+	$(BIN)/python -m pytest -n 2 --dist loadscope --cov --nbval --nbval-current-env \
 		--nbval-sanitize-with tests/reference/sanitize.cfg tests
 
 run: $(READY) ## Run one chapter: CHAPTER=relevance/mnist ARGS='-p "digits=[3,8]"'
@@ -70,5 +70,5 @@ $(READY): pyproject.toml constraints.txt
 			echo "No virtual environment could be made with $(PYTHON); some systems keep that in a package python3-venv." >&2; exit 2; }; \
 	fi
 	@rm -f $@ && touch .venv/.unfinished
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[book,test,peers,dev]"
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[book,data,explain,figures,selector,test,peers,dev]"
 	@rm -f .venv/.unfinished && touch $@

@@ -20,7 +20,7 @@ from spectral_lens.book.cli import app
 
 ROOT = Path(__file__).parents[1]
 PYTHONS = ("3.11", "3.12", "3.13")
-INSTALL = ".[book,test,peers,dev]"
+INSTALL = ".[book,data,explain,figures,selector,test,peers,dev]"
 
 
 def text(name: str) -> str:
@@ -166,3 +166,28 @@ def test_files_that_the_wheel_takes_along_exist() -> None:
 def test_no_place_of_one_machine_in_what_others_install() -> None:
     for name in ("pyproject.toml", "constraints.txt", "environment.yml", "Makefile"):
         assert re.search(r"index.url|find.links|https?://(?!127\.)|file:|/(home|root|opt)/", text(name)) is None, name
+
+
+WORKFLOWS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_workflows_pin_their_actions_and_ask_for_little(name: str) -> None:
+    used = re.findall(r"uses: (.*)", text(name))
+    assert used
+    assert [line for line in used if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line)] == []
+    assert listing(name)["permissions"] == {"contents": "read"}
+
+
+def test_hooks_run_the_tools_that_the_project_is_tested_with() -> None:
+    hooks = {repo["repo"].rsplit("/", 1)[1]: repo for repo in listing(".pre-commit-config.yaml")["repos"]}
+    found = {name: repo["rev"].removeprefix("v") for name, repo in hooks.items()}
+    assert found == {"ruff-pre-commit": pins()["ruff"], "mirrors-mypy": pins()["mypy"]}
+    (mypy,) = hooks["mirrors-mypy"]["hooks"]
+    for requirement in map(Requirement, mypy["additional_dependencies"]):
+        assert requirement.specifier == SpecifierSet(f"=={pins()[canonicalize_name(requirement.name)]}")
+
+
+def test_the_changelog_has_the_version() -> None:
+    versions = re.findall(r"^## \[([0-9.]+)\] - (?:unreleased|\d{4}-\d\d-\d\d)$", text("CHANGELOG.md"), re.MULTILINE)
+    assert versions[0] == spectral_lens.__version__

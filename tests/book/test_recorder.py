@@ -74,12 +74,15 @@ class Deep:
 """
 
 
+DOOR = "def __getattr__(name):\n    raise AttributeError(name)\n"
+
+
 @pytest.fixture
 def module(tmp_path, monkeypatch):
     """A package under a recorder, with a name of its own in every test."""
     name = f"recorded_{tmp_path.name}"
     folder = tmp_path / name
-    files = {"__init__.py": "", "base.py": CODE.format(name=name), "inside/__init__.py": "", "inside/deep.py": DEEP}
+    files = {"__init__.py": DOOR, "base.py": CODE.format(name=name), "inside/__init__.py": "", "inside/deep.py": DEEP}
     files["skipped.py"] = "def f():\n    return 1\n"
     for file, text in files.items():
         (folder / file).parent.mkdir(exist_ok=True)
@@ -104,6 +107,12 @@ def test_only_what_ran(module):
     assert base.called() == [1, 2]
     assert functions(recorder, "base") == {"noted", "called", "inner"}
     assert base.called.__doc__ == "Doc."
+
+
+def test_the_front_door_finds_and_is_not_noted(module):
+    base, recorder = module
+    assert not hasattr(sys.modules[base.__name__.partition(".")[0]], "elsewhere")
+    assert "" not in recorder.ran()
 
 
 def test_generators_and_methods(module):

@@ -4,7 +4,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,7 +14,7 @@ import toy_book
 import yaml
 
 from spectral_lens import claims
-from spectral_lens.book import chapters, pages, records, scorecard, sphinx_reader
+from spectral_lens.book import chapters, pages, records, scorecard
 
 ADDRESS = "https://github.com/someone/spectral-lens"
 
@@ -192,16 +191,6 @@ def test_a_missing_record_and_a_wordless_figure_fail_the_strict_build(tmp_path: 
     assert "a figure without alternative text" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(None, ""), (0.84, "0.8 s"), (42, "42 s"), (200, "3 min 20 s"), (3900, "1 h 05 min")]
-)
-def test_durations_in_words(seconds: float | None, text: str) -> None:
-    assert pages.duration(seconds) == text
-
-
-# --- the real book, from its references ---
-
-
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site of the real book."""
@@ -282,40 +271,3 @@ def test_one_command_runs_the_chapters_and_builds_their_site(tmp_path: Path) -> 
     assert made["peak_memory"] > 1e7
     again = subprocess.run(command, capture_output=True, text=True, check=True)
     assert again.stdout.splitlines() == ["Nothing has changed.", f"The site: {index}"]
-
-
-def test_a_changed_criterion_turns_card_and_scorecard_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is run: the record stays as it is."""
-    book = toy_book.make(tmp_path)
-    path = toy_book.record(book, "paper")
-    before, id = path.read_bytes(), "chicchi.independent.distance"
-
-    def shown() -> tuple[str, str]:
-        cell = records.read(path).cells[-1]
-        (output,) = sphinx_reader._outputs(cell, "toy/lens", 1)
-        (row,) = (row for row in scorecard.rows("paper", book) if row.id == id)
-        (verdict,) = re.findall(r"<th>verdict</th><td>([^<]*)", output.data["text/html"])
-        return verdict, row.verdict
-
-    assert shown() == ("reproduced", "reproduced")
-    stamp = sphinx_reader._stamp(chapters.chapter("toy/lens", book), "paper")
-    strict = dict(claims.load()) | {id: replace(claims.load()[id], accept=(0.99, None))}
-    monkeypatch.setattr(claims, "load", lambda: strict)
-    assert shown() == ("not reproduced", "not reproduced")
-    assert sphinx_reader._stamp(chapters.chapter("toy/lens", book), "paper") != stamp, "the page is read again"
-    assert path.read_bytes() == before
-
-
-def test_pages_say_how_their_record_stands() -> None:
-    about = {"chapter": "a/b", "date": "2026-05-04T10:20:30+00:00"}
-    assert pages.top(about, "paper", records.Status("current")) == []
-    (grey,) = pages.top(about, "paper", records.Status("verified", changed=("training.fit",)))
-    assert "lens-verified" in grey
-    assert "`training.fit` changed; the quick run" in grey
-    (orange,) = pages.top(
-        about, "paper", records.Status("older", "the quick run prints other numbers", ("training.fit",))
-    )
-    assert "warning lens-older" in orange
-    assert "`training.fit` changed (the quick run prints other numbers)" in orange
-    (orange,) = pages.top(about, "paper", records.Status("older", "", tuple("abcdefgh")))
-    assert "`f` and 2 more changed" in orange

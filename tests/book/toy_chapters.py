@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from spectral_lens.book.chapters import Book
+import nbformat
+
+from spectral_lens.book import fingerprints, records, runner
+from spectral_lens.book.chapters import Book, chapter, resolve
 
 HEADER = """\
 ---
@@ -45,3 +48,40 @@ def write(root: Path, pages: Mapping[str, str], quick: str = "", paper: str = ""
     (root / "book" / "profiles" / "quick.yml").write_text(fixed + (quick or "chapters: {}\n"))
     (root / "book" / "profiles" / "paper.yml").write_text("threads: null\n" + (paper or "chapters: {}\n"))
     return Book(root)
+
+
+def record(of, profile="quick", ran=None, **changes):
+    """A record of the chapter as it is now, written without a run; one in which the functions `ran` ran."""
+    made = nbformat.from_dict(of.notebook)
+    [*_, last] = [cell for cell in made.cells if cell.cell_type == "code"]
+    last.outputs = [nbformat.v4.new_output("stream", text="0.25\n")]
+    cells = [cell.source for cell in made.cells if cell.cell_type == "code"]
+    made.metadata[records.META] = {
+        "chapter": of.name,
+        "profile": profile,
+        "parameters": resolve(of, "quick" if profile == "reference" else profile),
+        "code": records.code_hash(made),
+        "ran": fingerprints.index(of.book.package).snapshot(ran or {}, cells),
+        "data": [],
+    } | changes
+    records.write(made, records.path(of, profile))
+    return records.path(of, profile)
+
+
+def edit(of, old, new):
+    text = of.path.read_text()
+    assert old in text
+    of.path.write_text(text.replace(old, new))
+    return chapter(of.name, of.book)
+
+
+def keep(plan, *, duration=1.0, peak=None):
+    """Leave a record, so that the run knows what the chapter took."""
+    record = nbformat.from_dict(plan.chapter.notebook)
+    record.metadata[records.META] = {"duration": duration, "peak_memory": peak}
+    records.write(record, plan.target)
+
+
+def plans(root, pages):
+    toy = write(root, pages)
+    return [runner.plan(chapter(name, toy)) for name in pages]

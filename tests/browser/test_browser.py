@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-
 import toy_book
 import toy_chapters
+
 from spectral_lens.book import chapters, runner
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")

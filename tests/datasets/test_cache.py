@@ -1,7 +1,6 @@
 """The cache folder: verified loading, simulated downloads, and every fault that a user can meet."""
 
 import hashlib
-import io
 import json
 import os
 import pickle
@@ -16,9 +15,8 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import requests
-import torch
 
-from spectral_lens.datasets import cache, editions, sources, vision
+from spectral_lens.datasets import cache, sources
 from spectral_lens.datasets.cache import DataError
 
 
@@ -381,70 +379,6 @@ def test_receipts(tiny):
     assert cache.load("tiny").edition == "sample"
 
 
-def test_mnist_through_torchvision(folder, monkeypatch):
-    given = some(shape=(28, 28))
-    asked = []
-
-    def fake(root, *, train, download):
-        asked.append((Path(root).parent, train, download))
-        split = "train" if train else "test"
-        return SimpleNamespace(
-            data=torch.from_numpy(given[f"{split}_images"]), targets=torch.from_numpy(given[f"{split}_labels"]).long()
-        )
-
-    monkeypatch.setattr(vision, "torchvision", lambda: SimpleNamespace(datasets=SimpleNamespace(MNIST=fake)))
-    monkeypatch.setattr(cache, "manifest", lambda: {"mnist": entry("mnist.npz", "mnist", complete=edition(given))})
-    assert same(cache.arrays("mnist"), given)
-    assert asked == [(folder, True, True), (folder, False, True)]
-
-
-@pytest.mark.parametrize("before", [1, 2])
-def test_cifar_from_the_binary_archive(folder, monkeypatch, tmp_path, before):
-    given = some(6, 5, (32, 32, 3))
-
-    def records(images, labels):
-        raw = b""
-        for image, label in zip(images, labels, strict=True):
-            raw += bytes([77] * (before - 1) + [label])
-            raw += b"".join(image[:, :, colour].tobytes() for colour in range(3))
-        return raw
-
-    files = {
-        "one.bin": records(given["train_images"][:4], given["train_labels"][:4]),
-        "two.bin": records(given["train_images"][4:], given["train_labels"][4:]),
-        "three.bin": records(given["test_images"], given["test_labels"]),
-    }
-    archive = tmp_path / "cifar.tar.gz"
-    with tarfile.open(archive, "w:gz") as tar:
-        for name, raw in reversed(files.items()):
-            member = tarfile.TarInfo(f"batches/{name}")
-            member.size = len(raw)
-            tar.addfile(member, io.BytesIO(raw))
-    checksum = hashlib.sha256(archive.read_bytes()).hexdigest()
-
-    def retrieve(url, known, path, progressbar):
-        assert progressbar
-        assert known == f"sha256:{checksum}"
-        return shutil.copy(archive, path)
-
-    monkeypatch.setattr("pooch.retrieve", retrieve)
-    item = entry("cifar.npz", "cifar", complete=edition(given, hashes=False, receipt=True))
-    item["download"] |= {
-        "url": "https://example.org/cifar.tar.gz",
-        "sha256": checksum,
-        "bytes_before_image": before,
-        "train": ["one.bin", "two.bin"],
-        "test": ["three.bin"],
-    }
-    monkeypatch.setattr(cache, "manifest", lambda: {"cifar": item})
-    assert same(cache.arrays("cifar"), given)
-    assert names(folder) == ["cifar.npz", "cifar.receipt.json"]
-    item["download"]["test"] = ["four.bin"]
-    (folder / "cifar.npz").unlink()
-    with pytest.raises(DataError, match=r"lacks four\.bin"):
-        cache.load("cifar")
-
-
 def test_embedded_digits(folder, monkeypatch):
     assert {key: value.shape for key, value in cache.arrays("digits").items()} == {
         "images": (1797, 8, 8),
@@ -466,24 +400,3 @@ def test_real_files_are_known_editions(name, expected):
     if not os.environ.get("SPECTRAL_LENS_DATA") or not path.is_file():
         pytest.skip(f"SPECTRAL_LENS_DATA names no folder with {name}.npz")
     assert cache.load(name).edition == expected
-
-
-@pytest.mark.data
-def test_cifar10_contents_are_recognised_in_any_order():
-    path = Path(os.environ.get("SPECTRAL_LENS_DATA", "")) / "cifar10.npz"
-    if not os.environ.get("SPECTRAL_LENS_DATA") or not path.is_file():
-        pytest.skip("SPECTRAL_LENS_DATA names no folder with cifar10.npz")
-    found = cache.arrays("cifar10")
-    order = np.random.default_rng(1).permutation(50000)
-    item = cache.manifest()["cifar10"]
-    start = item["editions"]["complete, original order"]["first_labels"]
-    labels = found["train_labels"]
-    front = []
-    for label in start:  # a permutation that begins as the original does
-        front.append(next(i for i in order if labels[i] == label and i not in front))
-    order = np.concatenate([front, order[~np.isin(order, front)]])
-    moved = {**found, "train_images": found["train_images"][order], "train_labels": labels[order]}
-    assert editions.identify(item, moved, None).edition == "complete, original order"
-    moved["train_labels"][-2:] = (moved["train_labels"][-2:] + 1) % 10
-    with pytest.raises(editions.Unfit, match="train: expected images and labels"):
-        editions.identify(item, moved, None)

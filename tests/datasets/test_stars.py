@@ -207,3 +207,13 @@ def test_the_real_library():
     # cool stars are red, and Ca H+K is dark in most stars
     wave = stars.wavelengths(data)
     assert data.x[:, (wave > 3930) & (wave < 3937)].mean() < 0.6 * data.x[:, (wave > 4005) & (wave < 4015)].mean()
+
+
+def test_bands_within_overlap_the_wavelengths():
+    wave = torch.linspace(4000, 4400, 401, dtype=torch.float64)
+    found = stars.bands_within(wave)
+    for band in stars.bands():
+        reaches = ((band.low < wave) & (band.high > wave)).any()
+        assert (band.name in found) == bool(reaches)
+        assert not reaches or found[band.name] == (band.low, band.high)
+    assert 3 < len(found) < len(stars.bands())

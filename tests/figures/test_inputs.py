@@ -1,8 +1,11 @@
 """Inputs laid out as images: which are shown and where they stand."""
 
+import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_hex
 
+from drawn import panels
 from spectral_lens import figures
 
 
@@ -14,3 +17,85 @@ def test_examples_take_the_classes_in_turn():
     assert (found / 2)[:, 0, 0].tolist() == [1, 3, 0, 2, 5, 4, 6]
     with pytest.raises(ValueError, match=r"\[3, 3, 2\] images of the classes are too few to show 9"):
         figures.examples(x, y, 9)
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)  # the same numbers in any order of the tests
+
+
+def areas(patches):
+    """Area under each outline of a histogram."""
+    found = []
+    for patch in patches:
+        x, y = patch.get_xy().T
+        found.append(abs(float(np.sum((x[1:] - x[:-1]) * (y[1:] + y[:-1]) / 2))))
+    return found
+
+
+def test_distributions_have_a_panel_for_each_name_and_a_density_for_each_class():
+    x, y = torch.randn(40, 7), torch.arange(40) % 2
+    figure = figures.distributions(x, y, names=[f"x{k}" for k in range(7)], columns=3, bins=11)
+    axes = panels(figure, 9)
+    assert [axis.get_title(loc="left") for axis in axes[:7]] == [f"x{k}" for k in range(7)]
+    assert [axis.axison for axis in axes] == [True] * 7 + [False] * 2
+    filled = [patch for patch in axes[0].patches if patch.get_fill()]
+    assert areas(filled) == pytest.approx([1, 1])
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["class 0", "class 1"]
+
+
+def test_a_pair_shows_each_input_and_both():
+    x, y = torch.randn(1000, 4), torch.arange(1000) % 2
+    left, middle, right = panels(figures.pair(x, y, first=3, second=1), 3)
+    assert [left.get_xlabel(), middle.get_xlabel()] == ["input 3", "input 1"]
+    for c, cloud in enumerate(right.collections):
+        rows = torch.arange(c, 800, 2)  # the first 400 of each class
+        assert torch.equal(torch.tensor(np.asarray(cloud.get_offsets())).float(), x[rows][:, [3, 1]])
+
+
+def test_eigenvalues_are_means_with_deviations_and_irrelevant_inputs_are_shaded():
+    scores = {"L1": torch.rand(5, 6, dtype=torch.float64), "L2": torch.rand(3, 6, dtype=torch.float64)}
+    relevant = torch.tensor([True, False, True, True, False, True])
+    (axis,) = panels(figures.eigenvalues(scores, relevant=relevant), 1)
+    for container, (label, values) in zip(axis.containers, scores.items(), strict=True):
+        assert container.lines[0].get_ydata().tolist() == pytest.approx(values.mean(0).tolist())
+        (bars,) = container.lines[2]
+        lengths = [float(end[1] - start[1]) / 2 for start, end in bars.get_segments()]
+        assert lengths == pytest.approx(values.std(0).tolist())
+        assert to_hex(container.lines[0].get_color()).upper() == figures.COLOURS[label]
+    assert [(p.get_x(), p.get_x() + p.get_width()) for p in axis.patches] == [(0.5, 1.5), (3.5, 4.5)]
+
+
+def test_maps_share_one_scale():
+    maps = {"a": torch.rand(3, 4), "b": 0.1 * torch.rand(3, 4)}
+    *axes, _ = panels(figures.maps(maps), 3)
+    for axis, (title, values) in zip(axes, maps.items(), strict=True):
+        (image,) = axis.images
+        assert axis.get_title(loc="left") == title
+        assert image.get_clim() == (0, 1)
+        assert np.array_equal(image.get_array(), values.numpy())
+
+
+def test_masked_images_mark_ink_and_background_of_what_is_kept():
+    images = torch.zeros(2, 3, 4)
+    images[0, 1, 2] = images[1, 0, 0] = 1
+    kept = torch.zeros(3, 4, dtype=torch.bool)
+    kept[1, 2] = kept[2, 3] = True
+    axes = panels(figures.masked(images, kept), 4)
+    marked = [[np.asarray(cloud.get_offsets()).tolist() for cloud in axis.collections] for axis in axes[2:]]
+    assert marked == [[[[3, 2]], [[2, 1]]], [[[2, 1], [3, 2]], []]]  # background, then ink, each (column, row)
+
+
+def test_a_grid_adds_the_channels():
+    values = torch.arange(24.0)
+    assert torch.equal(figures.grid(values[:12], (3, 4)), values[:12].view(3, 4))
+    expected = [[sum(4 * 3 * c + 4 * row + column for c in range(2)) for column in range(4)] for row in range(3)]
+    assert figures.grid(values, (2, 3, 4)).tolist() == expected
+
+
+def test_the_top_inputs_are_where_the_ranking_begins():
+    order = torch.tensor([7, 2, 11, 0, 1, 3, 4, 5, 6, 8, 9, 10])
+    places = figures.top(order, 2, (3, 4)).nonzero().tolist()
+    assert places == [[0, 2], [1, 3]]
+    assert figures.top(order, 3, (2, 2, 3)).nonzero().tolist() == [[0, 1], [0, 2], [1, 2]]

@@ -45,12 +45,3 @@ def test_crowded_names_make_room():
     axis = figures.spectra(wave, {"star": data.x[0]}, bands=every).axes[0]
     names = [text.get_text() for text in axis.texts][:-1]
     assert 5 < len(names) < sum(high > 3900 and low < 5400 for low, high in every.values())
-
-
-def test_bands_within_overlap_the_wavelengths():
-    found = figures.bands_within(WAVE)
-    for band in stars.bands():
-        reaches = ((band.low < WAVE) & (band.high > WAVE)).any()
-        assert (band.name in found) == bool(reaches)
-        assert not reaches or found[band.name] == (band.low, band.high)
-    assert 3 < len(found) < len(stars.bands())

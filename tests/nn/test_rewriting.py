@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 import oracles
-from spectral_lens.nn.layers import Dense, SpectralLinear
+from spectral_lens.nn.layers import Dense, SpectralConv2d, SpectralLinear
 from spectral_lens.nn.mlp import mlp
-from spectral_lens.nn.rewriting import retract
+from spectral_lens.nn.rewriting import fold, retract, spectralize
 from toy_networks import CHAINS, ROWS, Skip, Squared, assert_close, in_a_row, inputs, randomised
 
 
@@ -122,3 +122,105 @@ def test_a_layer_twice_in_a_row_is_its_square(kind):
     assert_close(one[0].bias, direct(layer) @ layer.bias + layer.bias, 1e-10)
     assert type(one[2]) is kind
     assert_close(one(x), model(x), 1e-10)
+
+
+class Residual(nn.Module):
+    """A small residual network: grouped convolutions, batch norm, a shared layer, a frozen one, pooling."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, (3, 1), padding="same", bias=False), nn.BatchNorm2d(4))
+        self.block = nn.ModuleDict(
+            {"a": nn.Conv2d(4, 4, 3, padding=1, groups=2, padding_mode="circular"), "b": nn.BatchNorm2d(4)}
+        )
+        self.skip = nn.Conv2d(4, 4, 1)
+        self.again = self.block["a"]
+        self.pool = nn.AdaptiveAvgPool2d((1, 2))
+        self.head = nn.Sequential(nn.Linear(8, 5), nn.Tanh(), Dense(5, 3, bias=False))
+        self.head[0].weight.requires_grad_(False)
+
+    def forward(self, x):
+        x = self.stem(x).relu()
+        x = (self.skip(x) + self.block["b"](self.block["a"](x))).relu()
+        return self.head(self.pool(self.again(x)).flatten(1))
+
+
+@pytest.mark.parametrize("init", ["chicchi", "giambagli", "giambagli-inner"])
+def test_a_model_in_spectral_form_and_back_has_the_same_outputs(init):
+    torch.manual_seed(1)
+    model = Residual().double()
+    model.train()(torch.randn(6, 3, 5, 7, dtype=torch.float64))  # buffers that are no longer 0 and 1
+    model.eval()
+    x = torch.randn(4, 3, 5, 7, dtype=torch.float64)
+    expected = model(x)
+    spectral = spectralize(model, init=init)
+    assert_close(spectral(x), expected)
+    assert not any(type(layer) in (nn.Linear, Dense, nn.Conv2d) for layer in spectral.modules())
+    assert isinstance(spectral.block["a"], SpectralConv2d)
+    assert spectral.again is spectral.block["a"]
+    assert not any(layer.training for layer in spectral.modules())
+    assert isinstance(model.skip, nn.Conv2d)  # the model itself is left alone
+    for layer in (each for each in spectral.modules() if isinstance(each, SpectralLinear | SpectralConv2d)):
+        randomised(layer, seed=2)
+    back = fold(spectral)
+    assert_close(back(x), spectral(x))
+    assert not any(isinstance(layer, SpectralLinear | SpectralConv2d) for layer in back.modules())
+    assert not any(layer.training for layer in back.modules())
+    assert back.again is back.block["a"]
+    assert back.block["a"].groups == 2
+    assert back.stem[0].padding == "same"
+    assert list(back.state_dict()) == list(model.state_dict())
+
+
+@pytest.mark.parametrize("init", ["chicchi", "giambagli"])
+def test_what_was_frozen_stays_frozen(init):
+    model = nn.Sequential(nn.Linear(3, 4), Dense(4, 4), nn.Conv2d(2, 3, 1), nn.Linear(4, 2))
+    model[0].weight.requires_grad_(False)
+    model[1].bias.requires_grad_(False)
+    model[2].requires_grad_(False)
+    spectral = spectralize(model, init=init)
+    trained = {name for name, p in spectral.named_parameters() if p.requires_grad}
+    assert not trained & {"0.lam_in", "0.lam_out", "0.psi", "1.bias", "2.lam_in", "2.lam_out", "2.psi", "2.bias"}
+    assert trained >= {"0.bias", "1.lam_in", "1.psi", "3.lam_in", "3.psi", "3.bias"}
+    back = fold(spectral)
+    assert [p.requires_grad for p in back.parameters()] == [p.requires_grad for p in model.parameters()]
+
+
+def test_a_layer_in_two_places_of_one_parent_stays_one_layer():
+    layer = nn.Linear(3, 3)
+    model = nn.Sequential(layer, nn.Tanh(), layer)
+    x = torch.randn(2, 3)
+    spectral = spectralize(model)
+    assert isinstance(spectral[2], SpectralLinear)
+    assert spectral[0] is spectral[2]
+    assert_close(spectral(x), model(x), 1e-6)
+    back = fold(spectral)
+    assert type(back[2]) is nn.Linear
+    assert back[0] is back[2]
+
+
+@pytest.mark.parametrize("plain", [nn.Linear, Dense])
+def test_a_single_layer_is_a_model_too(plain):
+    layer = plain(3, 2, bias=False)
+    assert type(fold(layer)) is plain  # nothing to fold
+    x = torch.randn(2, 3)
+    spectral = spectralize(layer)
+    assert isinstance(spectral, SpectralLinear)
+    assert torch.equal(spectral(x), layer(x))
+    assert type(fold(spectral)) is nn.Linear
+
+
+def test_a_subclass_with_a_forward_of_its_own_is_left_alone():
+    class Squared(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) ** 2
+
+    model = nn.Sequential(Squared(3, 2))
+    assert type(spectralize(model)[0]) is Squared
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_spectral_form_keeps_the_dtype(dtype):
+    spectral = spectralize(nn.Sequential(nn.Conv2d(2, 3, 1), nn.Linear(4, 2)).to(dtype))
+    assert {p.dtype for p in spectral.parameters()} == {dtype}
+    assert {p.dtype for p in fold(spectral).parameters()} == {dtype}

@@ -1,1 +1,4 @@
-"""Devices, memory, files and time: what the other rooms stand on and no reader imports."""
+"""What the other rooms stand on and no reader imports.
+
+`devices`, `memory`, `timing`, `resources` (the project's tables), `files` (whole or not there), `conv_backward`.
+"""

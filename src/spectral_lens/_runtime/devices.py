@@ -5,11 +5,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+__all__ = ["cuda_graph", "resolve"]
+
 
 def resolve(device: str | torch.device = "auto") -> torch.device:
     """The device of that name; "auto" is the GPU where there is one, else the CPU.
 
     Raises ValueError for a name that torch does not know, RuntimeError for a device that is not on this machine.
+
+    >>> resolve("cpu")
+    device(type='cpu')
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

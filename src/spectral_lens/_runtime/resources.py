@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+__all__ = ["resource", "root"]
+
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -15,6 +17,9 @@ def resource(name: str) -> Path:
     """The file `name`, given relative to the checkout ("book/claims.yml", "data/manifest.yml").
 
     Raises FileNotFoundError where neither the checkout nor the installed package holds it.
+
+    >>> resource("book/claims.yml").name
+    'claims.yml'
     """
     candidates = [_PACKAGE.parents[1] / name, _PACKAGE / Path(name).name]
     for path in candidates:

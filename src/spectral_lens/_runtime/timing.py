@@ -5,9 +5,15 @@ from collections.abc import Callable
 
 import torch
 
+__all__ = ["shortest"]
+
 
 def shortest(work: Callable[[], object], *, repeats: int) -> float:
-    """Seconds of the quickest of `repeats` calls; what else the machine does only ever adds to the others."""
+    """Seconds of the quickest of `repeats` calls; what else the machine does only ever adds to the others.
+
+    >>> shortest(lambda: sum(range(10)), repeats=3) < 1
+    True
+    """
     if repeats < 1:
         raise ValueError(f"repeats={repeats}: time it once at least.")
     times = []

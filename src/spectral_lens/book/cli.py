@@ -7,21 +7,25 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
 
-import typer
 import yaml
 
-from spectral_lens.book.chapters import (
-    PROFILES,
-    Book,
-    BookError,
-    book,
-    chapter,
-    descriptions,
-    parameters,
-    resolve,
-    runnable,
-)
-from spectral_lens.book.chapters import profile as settings
+from spectral_lens._runtime.extras import optional
+
+with optional("book"):
+    import typer
+
+    from spectral_lens.book.chapters import (
+        PROFILES,
+        Book,
+        BookError,
+        book,
+        chapter,
+        descriptions,
+        parameters,
+        resolve,
+        runnable,
+    )
+    from spectral_lens.book.chapters import profile as settings
 
 app = typer.Typer(
     name="spectral-lens",

@@ -46,7 +46,8 @@ class Recorder:
         found: dict[str, set[str]] = {}
         for place, name in self._seen.copy():
             module = module_name(Path(place), self.folder) if place.endswith(".py") else place
-            if module.split(".")[0] not in self.skip:
+            # the package's own __init__ finds what others ask for: what it finds is noted where it stands
+            if module and module.split(".")[0] not in self.skip:
                 found.setdefault(module, set()).add(name)
         return {module: sorted(found[module]) for module in sorted(found)}
 

@@ -21,6 +21,8 @@ import yaml
 
 from spectral_lens._runtime.resources import resource
 
+__all__ = ["TINY", "Claim", "Measured", "Verdict", "load", "measure"]
+
 Verdict = Literal["reproduced", "not reproduced", "quick only", "no criterion"]
 _FIELDS = {"id", "where", "claim", "measure", "printed", "accept"}
 TINY = 1e-6  # numbers up to here answer "is it zero?": rounding errors, which differ from machine to machine
@@ -28,7 +30,11 @@ TINY = 1e-6  # numbers up to here answer "is it zero?": rounding errors, which d
 
 @dataclass(frozen=True)
 class Claim:
-    """One entry of the ledger; `accept` is (low, high) for the mean, None where open or where nothing is judged."""
+    """One entry of the ledger; `accept` is (low, high) for the mean, None where open or where nothing is judged.
+
+    >>> Claim("a.b", "p. 1", "it is small", "its size", "0.1", (None, 0.2)).holds(0.1)
+    True
+    """
 
     id: str
     where: str
@@ -49,6 +55,11 @@ class Measured:
     """A claim's measured values, one per independent run, with their mean and sample standard deviation (None for one).
 
     A record made before values were kept has mean, deviation and number of runs only: `values` is then empty.
+
+    >>> claim = Claim("a.b", "p. 1", "it is small", "its size", "0.1", (None, 0.2))
+    >>> measured = Measured.of("a.b", [0.1, 0.12], "paper")
+    >>> measured.against(claim), measured.verdict(claim)
+    ('0.11 +- 0.01 (2 runs)', 'reproduced')
     """
 
     id: str
@@ -126,6 +137,9 @@ def measure(id: str, values: Any) -> Measured:
 
     The profile is the environment variable SPECTRAL_LENS_PROFILE ("quick" where it is not set). Raises ValueError for
     an unknown claim, for no values, and for values that are not finite.
+
+    >>> measure("chicchi.method.inverse", [1e-16, 3e-16]).here
+    'below 1e-06 (2 runs)'
     """
     ledger = load()
     if id not in ledger:
@@ -141,6 +155,9 @@ def load(path: Path | None = None) -> Mapping[str, Claim]:
 
     Raises ValueError for an entry with an unknown or missing field, a second entry of one id, or an `accept` that is
     not null or two bounds in order.
+
+    >>> load()["chicchi.method.inverse"].scale
+    'any'
     """
     path = path or resource("book/claims.yml")
     return _load(path, path.stat().st_mtime_ns)

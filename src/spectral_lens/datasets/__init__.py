@@ -18,7 +18,11 @@ __all__ = ["DataSet", "fingerprint"]
 
 
 def fingerprint(*arrays: Tensor | np.ndarray) -> str:
-    """SHA-256 (hexadecimal) of the arrays' bytes in row-major order, one array after the other."""
+    """SHA-256 (hexadecimal) of the arrays' bytes in row-major order, one array after the other.
+
+    >>> fingerprint(np.arange(3, dtype=np.uint8))[:8]
+    'ae4b3280'
+    """
     digest = hashlib.sha256()
     for array in arrays:
         if isinstance(array, Tensor):
@@ -33,6 +37,11 @@ class DataSet:
 
     `sha256` belongs to the arrays that the set was made from; `provenance` says what was done with them since.
     Raises ValueError where the parts do not fit together, or where a number is not finite.
+
+    >>> x, y = torch.rand(6, 2), torch.arange(6) % 3
+    >>> data = DataSet("toy", x, y, ("length", "width"), "cm", "given", fingerprint(x, y), "Made here")
+    >>> data.samples, data.dim, data.classes, data.select([2, 0]).samples
+    (6, 2, 3, 4)
     """
 
     name: str  # "mnist (train)"

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 import yaml
 
+from spectral_lens._runtime.extras import optional
 from spectral_lens._runtime.resources import resource
 from spectral_lens.datasets import fingerprint, sources
 from spectral_lens.datasets.editions import Stored, Unfit, form, identify
@@ -49,19 +49,35 @@ class Row:
 
 
 def folder() -> Path:
-    """$SPECTRAL_LENS_DATA, else the platform's cache folder of the user. It need not exist yet."""
+    """$SPECTRAL_LENS_DATA, else the platform's cache folder of the user. It need not exist yet.
+
+    >>> os.environ.get("SPECTRAL_LENS_DATA", "") in str(folder())
+    True
+    """
     chosen = os.environ.get(_VARIABLE)
-    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("spectral-lens", appauthor=False)
+    if chosen:
+        return Path(chosen).expanduser()
+    with optional("data"):
+        import platformdirs
+    return platformdirs.user_cache_path("spectral-lens", appauthor=False)
 
 
 @functools.cache
 def manifest() -> Mapping[str, Any]:
-    """The entries of data/manifest.yml by name of the data set."""
+    """The entries of data/manifest.yml by name of the data set.
+
+    >>> manifest()["mnist"]["file"]
+    'mnist.npz'
+    """
     return yaml.safe_load(resource("data/manifest.yml").read_text(encoding="utf-8"))["datasets"]
 
 
 def arrays(name: str) -> dict[str, np.ndarray]:
-    """The arrays of a data set, verified; downloaded where missing. Raises DataError, see `load`."""
+    """The arrays of a data set, verified; downloaded where missing. Raises DataError, see `load`.
+
+    >>> arrays("digits")["images"].shape
+    (1797, 8, 8)
+    """
     return load(name).arrays
 
 
@@ -85,7 +101,11 @@ def load(name: str) -> Stored:
 
 
 def fetch(name: str) -> Row:
-    """Make sure that the data set is in the cache and verified; its line of the report. Raises as `load` does."""
+    """Make sure that the data set is in the cache and verified; its line of the report. Raises as `load` does.
+
+    >>> fetch("digits").licence
+    'CC BY 4.0'
+    """
     return _row(name, load(name).edition)
 
 
@@ -128,7 +148,8 @@ def _stored(name: str, entry: Mapping[str, Any]) -> Stored:
 
 
 def _digits() -> dict[str, np.ndarray]:
-    from sklearn.datasets import load_digits  # not needed where the data are others, and slow to import
+    with optional("data"):
+        from sklearn.datasets import load_digits  # not needed where the data are others, and slow to import
 
     bunch = load_digits()
     return {"images": bunch.images.astype(np.uint8), "labels": bunch.target.astype(np.uint8)}

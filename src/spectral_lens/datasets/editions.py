@@ -38,6 +38,11 @@ def identify(entry: Mapping[str, Any], found: dict[str, np.ndarray], receipt: Ma
     """The arrays with the name of their edition, from a manifest entry and the SHA-256 that a receipt gives, if any.
 
     Raises Unfit, which names what each edition expects and what was found.
+
+    >>> found = {"x": np.zeros(3)}
+    >>> known = {"note": "", "arrays": {"x": {"shape": [3], "dtype": "float64"}}}
+    >>> identify({"editions": {"complete": known}}, found, None).edition
+    'complete'
     """
     hashes = {key: fingerprint(array) for key, array in found.items()}
     reasons = []
@@ -86,5 +91,9 @@ def _contents(images: UInt8[np.ndarray, "n h w *colours"], labels: UInt8[np.ndar
 
 
 def form(want: Mapping[str, Any]) -> str:
-    """How an array of the manifest looks: "(1797, 8, 8) uint8"."""
+    """How an array of the manifest looks: "(1797, 8, 8) uint8".
+
+    >>> form({"shape": [1797, 8, 8], "dtype": "uint8"})
+    '(1797, 8, 8) uint8'
+    """
     return f"{tuple(want['shape'])} {want['dtype']}"

@@ -16,6 +16,10 @@ def load(name: str) -> tuple[DataSet, DataSet]:
 
     x is float32 in [0, 1], (n, channels, height, width); the classes are int64. Missing files are downloaded.
     Raises cache.DataError for an unknown name and for data that are damaged or out of reach.
+
+    >>> train, test = load("digits")  # comes with scikit-learn; the others are downloaded
+    >>> train.x.shape[1:], train.classes
+    (torch.Size([1, 8, 8]), 10)
     """
     if name == "digits":
         return digits()
@@ -33,6 +37,10 @@ def digits() -> tuple[DataSet, DataSet]:
     """scikit-learn's 1797 digits of 8 x 8 pixels with values 0 to 16, here over 16; nothing is downloaded.
 
     They come without a split: of each class every fifth image, in scikit-learn's order, is for testing.
+
+    >>> train, test = digits()
+    >>> train.samples + test.samples
+    1797
     """
     stored = cache.load("digits")
     pixels, labels = stored.arrays["images"], stored.arrays["labels"]

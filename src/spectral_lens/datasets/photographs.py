@@ -10,6 +10,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from spectral_lens._runtime.extras import optional
 from spectral_lens._runtime.resources import resource
 from spectral_lens.datasets import DataSet, cache
 
@@ -69,7 +70,8 @@ def _image(content: bytes, side: int) -> Tensor:
     """The centre of a photograph, (3, side, side) in [0, 1]."""
     import io
 
-    from PIL import Image
+    with optional("data"):
+        from PIL import Image
 
     photograph = Image.open(io.BytesIO(content)).convert("RGB")
     scale = side * 8 / 7 / min(photograph.size)

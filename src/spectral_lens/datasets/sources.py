@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from spectral_lens._runtime.extras import optional
 from spectral_lens.datasets import vision
 
-__all__ = ["READERS", "cifar", "miles", "mnist"]
+__all__ = ["READERS", "cifar", "miles", "mnist", "parameters"]
 
 _SIDE = 32
 _PIXELS = 3 * _SIDE * _SIDE
@@ -37,7 +38,8 @@ def cifar(download: Mapping[str, Any], folder: Path) -> dict[str, np.ndarray]:
     A record is `bytes_before_image` labels, the last of them the class (CIFAR-100 has the superclass before it), then
     1024 red, 1024 green and 1024 blue values, row by row. Images become (n, 32, 32, 3).
     """
-    import pooch
+    with optional("data"):
+        import pooch
 
     archive = pooch.retrieve(download["url"], f"sha256:{download['sha256']}", path=folder, progressbar=True)
     before = download["bytes_before_image"]
@@ -63,8 +65,9 @@ def miles(download: Mapping[str, Any], folder: Path) -> dict[str, np.ndarray]:
 
     Nobody publishes a checksum of the archive: what counts are those of the arrays.
     """
-    import pooch
-    from astropy.io import fits
+    with optional("data"):
+        import pooch
+        from astropy.io import fits
 
     archive = pooch.retrieve(download["url"], None, path=folder, progressbar=True)
     table, spectra, headers = "", {}, {}

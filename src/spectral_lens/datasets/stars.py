@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from spectral_lens._runtime.extras import optional
 from spectral_lens._runtime.resources import resource
 from spectral_lens.datasets import DataSet, cache, fingerprint
 
-__all__ = ["Band", "bands", "generated", "inside", "load", "wavelengths"]
+__all__ = ["Band", "bands", "bands_within", "generated", "inside", "load", "wavelengths"]
 
 _QUANTITY = "[Fe/H], dex"
 _UNIT = "flux over the largest of the spectrum"
@@ -36,19 +37,41 @@ class Band(NamedTuple):
 
 
 def bands() -> tuple[Band, ...]:
-    """The bands of data/bands.csv by wavelength: 25 Lick/IDS indices, Ca H+K, and H alpha."""
+    """The bands of data/bands.csv by wavelength: 25 Lick/IDS indices, Ca H+K, and H alpha.
+
+    >>> len(bands()), bands()[0].name
+    (27, 'CaHK')
+    """
     with open(resource("data/bands.csv"), encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file)
         return tuple(Band(r["name"], float(r["low"]), float(r["high"]), r["set"], r["source"]) for r in rows)
 
 
+def bands_within(wave: Float[Tensor, " d"]) -> dict[str, tuple[float, float]]:
+    """The known bands that reach into these wavelengths: lowest and highest by name.
+
+    >>> bands_within(torch.tensor([5150.0, 5190.0]))["Mgb"]
+    (5160.125, 5192.625)
+    """
+    low, high = float(wave.amin()), float(wave.amax())
+    return {band.name: (band.low, band.high) for band in bands() if band.high > low and band.low < high}
+
+
 def wavelengths(data: DataSet) -> Float[Tensor, " d"]:
-    """The wavelength of each input, in Angstrom."""
+    """The wavelength of each input, in Angstrom.
+
+    >>> wavelengths(generated(5, pixels=4, low=4000.0, high=4300.0))
+    tensor([4000., 4100., 4200., 4300.], dtype=torch.float64)
+    """
     return torch.tensor([float(name) for name in data.inputs], dtype=torch.float64)
 
 
 def inside(wave: Float[Tensor, " d"], among: tuple[Band, ...]) -> Tensor:
-    """Whether each wavelength lies in one of the bands: boolean, (d,)."""
+    """Whether each wavelength lies in one of the bands: boolean, (d,).
+
+    >>> inside(torch.tensor([3000.0, 3960.0]), bands())
+    tensor([False,  True])
+    """
     edges = wave.new_tensor([[band.low, band.high] for band in among]).reshape(-1, 2)
     return ((wave.unsqueeze(1) >= edges[:, 0]) & (wave.unsqueeze(1) <= edges[:, 1])).any(1)
 
@@ -97,18 +120,18 @@ def generated(
 
     truth["metals"] is by which part the flux changes for one dex at the mean [Fe/H], (d,): zero below a thousandth.
     Raises ValueError for sizes that do not fit.
-    """
-    from astropy import constants, units
 
+    >>> data = generated(5, pixels=30)
+    >>> data.x.shape, data.quantity
+    (torch.Size([5, 30]), '[Fe/H], dex')
+    """
     if samples < 1 or pixels < 2 or not 0 < low < high or noise < 0:
         raise ValueError(f"samples={samples}, pixels={pixels}, low={low}, high={high}, noise={noise} do not fit.")
     draw: dict[str, Any] = {"generator": torch.Generator().manual_seed(seed), "dtype": torch.float64}
     wave = torch.linspace(low, high, pixels, dtype=torch.float64)
     temperature = 4500 + 2000 * torch.rand(samples, 1, **draw)
     feh = 2.5 * torch.rand(samples, 1, **draw) - 2
-    # h c / (w k T) is w0 / w over T in Kelvin
-    scale = (constants.h * constants.c / constants.k_B).to_value(units.AA * units.K)
-    flux = wave**-5 / torch.expm1(scale / (wave * temperature))
+    flux = _black_body(wave, temperature)
     width = max(2.5, 2 * (high - low) / (pixels - 1)) / 2.3548
 
     def profile(line: float) -> Tensor:
@@ -139,3 +162,12 @@ def generated(
         truth={"metals": torch.where(change > 1e-3, change, 0).float()},
         quantity=_QUANTITY,
     )
+
+
+def _black_body(wave: Float[Tensor, " d"], temperature: Float[Tensor, "n 1"]) -> Float[Tensor, "n d"]:
+    """Planck's law over the wavelength in Angstrom, up to a factor: w^-5 / (exp(h c / (w k T)) - 1)."""
+    with optional("data"):
+        from astropy import constants, units
+
+    scale = (constants.h * constants.c / constants.k_B).to_value(units.AA * units.K)
+    return wave**-5 / torch.expm1(scale / (wave * temperature))

@@ -37,6 +37,10 @@ def independent(
     in units of x. Classes are balanced (one more of class 0 where n is odd) and in random order. A run depends on its
     own seed, on device and dtype, on nothing else; its classes and D are the same in both dtypes.
     Raises ValueError for sizes that do not fit.
+
+    >>> data = independent(100, seeds=(0, 1, 2))
+    >>> data.x.shape, data.truth["distance"].shape
+    (torch.Size([3, 100, 20]), torch.Size([3, 20]))
     """
     if not 0 <= relevant <= inputs or inputs < 1:
         raise ValueError(f"relevant must lie between 0 and inputs, found relevant={relevant}, inputs={inputs}.")
@@ -79,6 +83,9 @@ def correlated(
     An int seed gives x (n, d), a sequence one run for each seed, x (r, n, d), with d = 2 (len(p) + noise).
     truth["p"] is (d,): the p_n of each component's pair, 0 for noise. Classes and seeds are as in `independent`.
     Raises ValueError for a p outside [0, 1], or where neither pairs nor noise are asked for.
+
+    >>> correlated(100).x.shape  # four pairs whose correlation tells the class, and one that knows nothing
+    torch.Size([100, 10])
     """
     pairs = len(p)
     if not all(0 <= q <= 1 for q in p):
@@ -131,6 +138,9 @@ def linked(
 
     truth["distance"] is D, and truth["relevant"] 1 for what helps to tell the classes apart, both (d,) or (r, d).
     Seeds and classes are as in `independent`.  Raises ValueError for sizes that do not fit.
+
+    >>> linked(100, separated=2, partners=3, spurious=4).x.shape
+    torch.Size([100, 9])
     """
     if separated < 1 or min(partners, spurious) < 0:
         raise ValueError(f"separated={separated}, partners={partners}, spurious={spurious}: at least 1, 0 and 0.")
@@ -180,6 +190,9 @@ def redundant(
 
     truth["first"] is 1 for x_0 and 0 for the others.  Seeds are as in `independent`.
     Raises ValueError for fewer than two inputs and for a correlation outside [0, 1].
+
+    >>> redundant(100, inputs=5).x.shape
+    torch.Size([100, 5])
     """
     if inputs < 2 or not 0 <= correlation <= 1:
         raise ValueError(f"inputs={inputs} must be at least 2, correlation={correlation} between 0 and 1.")

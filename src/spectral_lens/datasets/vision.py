@@ -7,6 +7,10 @@ from types import ModuleType
 
 import torch
 
+from spectral_lens._runtime.extras import optional
+
+__all__ = ["torchvision"]
+
 
 @functools.cache
 def torchvision() -> ModuleType:
@@ -15,8 +19,11 @@ def torchvision() -> ModuleType:
     A CUDA build of torchvision cannot load its library beside a CPU build of torch; its import then fails because it
     describes operators that nobody defined. Declaring those makes the import pass; calling them stays an error.
     Call this before anything else imports torchvision (zennit does). Raises ImportError where it is not installed.
+
+    >>> torchvision().models.squeezenet1_0(weights=None).num_classes
+    1000
     """
-    with warnings.catch_warnings():
+    with optional("data"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the image decoders that went missing with the library
         try:
             return importlib.import_module("torchvision")

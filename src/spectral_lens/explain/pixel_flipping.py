@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from spectral_lens._runtime.extras import optional
 from spectral_lens.operators._pullback import checked
 
 __all__ = ["Imputer", "area", "blurred", "constant", "curves", "inpainted", "ranking"]
@@ -140,7 +141,8 @@ def inpainted(radius: float = 3.0) -> Imputer:
     """
 
     def impute(images: Tensor, masked: Tensor) -> Tensor:
-        import cv2
+        with optional("explain"):
+            import cv2
 
         planes = images.float().cpu().flatten(0, 1).contiguous().numpy()
         masks = _over(masked, images).expand_as(images).flatten(0, 1).cpu().byte().numpy()

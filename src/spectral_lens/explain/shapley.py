@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from spectral_lens._runtime.extras import optional
 from spectral_lens.nn.rewriting import fold
 from spectral_lens.operators._pullback import Outputs, batch_size, checked, readout
 
@@ -180,7 +181,7 @@ def deep_shap(
     >>> torch.allclose(found.sum(2), (model(x) - model(background).mean(0)).to(found), atol=1e-4)
     True
     """
-    with warnings.catch_warnings(action="ignore"):  # of its colour maps and progress bars
+    with optional("explain"), warnings.catch_warnings(action="ignore"):  # of its colour maps and progress bars
         import shap
 
     layers = [layer for layer in fold(model).cpu() if not isinstance(layer, nn.Flatten)]  # type: ignore[attr-defined]

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from matplotlib import colormaps
 from torch import Tensor
 
+from spectral_lens._runtime.extras import optional
 from spectral_lens.figures.explanations import SIGNED
 from spectral_lens.figures.style import as_array
 
@@ -97,7 +98,8 @@ def _grey(image: np.ndarray) -> np.ndarray:
 
 
 def _png(picture: Float[np.ndarray, "height width 3"]) -> str:
-    from PIL import Image
+    with optional("figures"):
+        from PIL import Image
 
     buffer = io.BytesIO()
     Image.fromarray((255 * np.clip(picture, 0, 1)).round().astype(np.uint8)).quantize(128).save(

@@ -11,6 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from spectral_lens._runtime.extras import optional
 from spectral_lens.figures.style import GREY, MARKERS, as_array, colour_of, legend, styled
 
 __all__ = ["SIGNED", "agreement", "heat_maps", "medians", "pooled", "spectra"]
@@ -141,7 +142,8 @@ def agreement(values: Mapping[str, Float[Tensor, "m m"]], names: Sequence[str]) 
     >>> [text.get_text() for text in figure.axes[0].texts]
     ['1.00', '0.50', '0.50', '1.00']
     """
-    import seaborn as sns  # slow to import, and only this figure needs it
+    with optional("figures"):
+        import seaborn as sns  # slow to import, and only this figure needs it
 
     figure, axes = plt.subplots(1, len(values), figsize=(8, 0.9 + 6.6 / len(values) * 0.7), squeeze=False, sharey=True)
     for axis, (title, table) in zip(axes.flat, values.items(), strict=True):

@@ -10,10 +10,17 @@ from torch import Tensor
 
 from spectral_lens.figures.style import BLUE, GREY, MARKERS, as_array, colour_of, legend, logarithmic, several, styled
 
+__all__ = ["against", "bands", "curves", "histogram", "matrices", "predicted"]
+
 
 @styled
 def matrices(panels: Mapping[str, Float[Tensor, "nodes nodes"]], *, split: int | Sequence[int]) -> Figure:
-    """Square matrices side by side on one diverging scale; lines part the groups of nodes."""
+    """Square matrices side by side on one diverging scale; lines part the groups of nodes.
+
+    >>> import torch
+    >>> matrices({"A": torch.eye(4), "B": -torch.eye(4)}, split=2)
+    <Figure size ... with 3 Axes>
+    """
     figure, axes = plt.subplots(1, len(panels), figsize=(8, 2.6), squeeze=False)
     limit = max(float(values.abs().max()) for values in panels.values())
     for axis, (title, values) in zip(axes.flat, panels.items(), strict=True):
@@ -37,7 +44,13 @@ def curves(
     ylabel: str,
     log: bool = False,
 ) -> Figure:
-    """Curves over one axis, each with a point that a formula predicts on it."""
+    """Curves over one axis, each with a point that a formula predicts on it.
+
+    >>> import torch
+    >>> x = torch.linspace(0, 1, 9)
+    >>> curves(x, {"a": x**2}, points={"a": (x[4], x[4] ** 2)}, xlabel="x", ylabel="y")
+    <Figure size ... with 1 Axes>
+    """
     figure, axis = plt.subplots(figsize=(8, 3))
     for k, (label, values) in enumerate(series.items()):
         axis.plot(as_array(x), as_array(values), color=colour_of(label, k), label=label, ls=("-", "--")[k % 2])
@@ -56,7 +69,13 @@ def predicted(
     xlabel: str,
     ylabel: str,
 ) -> Figure:
-    """What was measured, as dots, on the line that a formula gives."""
+    """What was measured, as dots, on the line that a formula gives.
+
+    >>> import torch
+    >>> x = torch.linspace(0, 1, 9)
+    >>> predicted(x, x**2 + 0.01, x**2, xlabel="x", ylabel="y")
+    <Figure size ... with 1 Axes>
+    """
     figure, axis = plt.subplots(figsize=(8, 3))
     axis.plot(as_array(x), as_array(formula), color=GREY, label="predicted")
     axis.plot(as_array(x), as_array(measured), "o", ms=4, color=BLUE, label="measured")
@@ -80,6 +99,10 @@ def bands(
     """Mean over the runs as a line, one standard deviation as a band.
 
     `marks` are named vertical lines; `level` is a horizontal line with its spread and name.
+
+    >>> import torch
+    >>> bands([1, 2, 4], {"ranked": torch.rand(5, 3)}, xlabel="inputs", ylabel="accuracy", logx=True)
+    <Figure size ... with 1 Axes>
     """
     every = None if len(x) <= 20 else 0.06
     figure, axis = plt.subplots(figsize=(8, 3.5))
@@ -106,7 +129,12 @@ def bands(
 
 @styled
 def histogram(scores: Mapping[str, Float[Tensor, "r d"]], *, xlabel: str = "relevance / its maximum") -> Figure:
-    """How many inputs have which relevance, pooled over the runs; the counts are on a logarithmic axis."""
+    """How many inputs have which relevance, pooled over the runs; the counts are on a logarithmic axis.
+
+    >>> import torch
+    >>> histogram({"L1": torch.rand(5, 20)})
+    <Figure size ... with 1 Axes>
+    """
     figure, axes = plt.subplots(1, len(scores), figsize=(8, 2.6), sharey=True, squeeze=False)
     for k, (axis, (label, values)) in enumerate(zip(axes.flat, scores.items(), strict=True)):
         runs = values.shape[0]
@@ -123,7 +151,12 @@ def against(
     xlabel: str,
     ylabel: str = "relevance / its maximum",
 ) -> Figure:
-    """Scores against what they should follow, one dot per input and run; the dashed line is proportionality."""
+    """Scores against what they should follow, one dot per input and run; the dashed line is proportionality.
+
+    >>> import torch
+    >>> against({"L1": (torch.rand(5, 20), torch.rand(5, 20))}, xlabel="distance")
+    <Figure size ... with 1 Axes>
+    """
     figure, axes = plt.subplots(1, len(panels), figsize=(8, 3), squeeze=False, sharey=True)
     for k, (axis, (title, (truth, scores))) in enumerate(zip(axes.flat, panels.items(), strict=True)):
         x, y = as_array(truth), as_array(scores)

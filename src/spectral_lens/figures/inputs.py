@@ -12,12 +12,18 @@ from torch import Tensor
 
 from spectral_lens.figures.style import BLUE, CYCLE, GREY, RED, as_array, colour_of, spread, styled
 
+__all__ = ["distributions", "eigenvalues", "grid", "maps", "masked", "pair", "top"]
+
 
 @styled
 def distributions(
     x: Float[Tensor, "n d"], y: Int[Tensor, " n"], *, names: Sequence[str], columns: int = 5, bins: int = 40
 ) -> Figure:
-    """How each input is distributed in each class, one small panel per input."""
+    """How each input is distributed in each class, one small panel per input.
+
+    >>> distributions(torch.randn(40, 3), torch.arange(40) % 2, names=["a", "b", "c"], columns=3)
+    <Figure size ... with 3 Axes>
+    """
     rows = -(-len(names) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(8, 1.25 * rows + 0.4), sharex=True, squeeze=False)
     edges = np.linspace(float(x.min()), float(x.max()), bins)
@@ -37,7 +43,11 @@ def distributions(
 
 @styled
 def pair(x: Float[Tensor, "n d"], y: Int[Tensor, " n"], *, first: int, second: int) -> Figure:
-    """Two inputs of two classes: what each shows alone, and what they show together."""
+    """Two inputs of two classes: what each shows alone, and what they show together.
+
+    >>> pair(torch.randn(40, 3), torch.arange(40) % 2, first=0, second=2)
+    <Figure size ... with 3 Axes>
+    """
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(8, 2.7))
     for axis, k in ((left, first), (middle, second)):
         for c in (0, 1):
@@ -61,7 +71,11 @@ def eigenvalues(
     xlabel: str = "input",
     ylabel: str = "relevance / its maximum",
 ) -> Figure:
-    """Mean and standard deviation over the runs of each input's relevance; inputs with no information are shaded."""
+    """Mean and standard deviation over the runs of each input's relevance; inputs with no information are shaded.
+
+    >>> eigenvalues({"L1": torch.rand(5, 20)})
+    <Figure size ... with 1 Axes>
+    """
     figure, axis = plt.subplots(figsize=(8, 2.8))
     for k, (label, values) in enumerate(scores.items()):
         array = as_array(values)
@@ -78,7 +92,11 @@ def eigenvalues(
 
 @styled
 def maps(scores: Mapping[str, Float[Tensor, "height width"]], *, label: str = "relevance") -> Figure:
-    """Scores where the inputs stand in the image, all on one colour scale from 0 to 1."""
+    """Scores where the inputs stand in the image, all on one colour scale from 0 to 1.
+
+    >>> maps({"0 and 1": torch.rand(8, 8), "3 and 8": torch.rand(8, 8), "4 and 9": torch.rand(8, 8)})
+    <Figure size 1600x546.667 with 4 Axes>
+    """
     figure, axes = plt.subplots(1, len(scores), figsize=(8, 0.6 + 6.4 / max(3, len(scores))), squeeze=False)
     for axis, (title, values) in zip(axes.flat, scores.items(), strict=True):
         image = axis.imshow(as_array(values), vmin=0, vmax=1)
@@ -90,7 +108,11 @@ def maps(scores: Mapping[str, Float[Tensor, "height width"]], *, label: str = "r
 
 @styled
 def masked(images: Float[Tensor, "n height width"], kept: Bool[Tensor, "height width"]) -> Figure:
-    """Images as they are (top) and what the kept inputs show of them (bottom): ink in red, background in blue."""
+    """Images as they are (top) and what the kept inputs show of them (bottom): ink in red, background in blue.
+
+    >>> masked(torch.rand(4, 8, 8), torch.rand(8, 8) > 0.5)
+    <Figure size ... with 8 Axes>
+    """
     count = images.shape[0]
     figure, axes = plt.subplots(2, count, figsize=(8, 16.4 / count), squeeze=False)
     rows, columns = (as_array(k) for k in kept.nonzero(as_tuple=True))
@@ -107,13 +129,23 @@ def masked(images: Float[Tensor, "n height width"], kept: Bool[Tensor, "height w
 
 
 def grid(values: Float[Tensor, " d"], shape: Sequence[int]) -> Float[Tensor, "height width"]:
-    """A score per input, laid out as the image that the inputs come from; colour channels are summed."""
+    """A score per input, laid out as the image that the inputs come from; colour channels are summed.
+
+    >>> grid(torch.arange(12.0), (3, 2, 2))  # three channels
+    tensor([[12., 15.],
+            [18., 21.]])
+    """
     image = values.view(*shape)
     return image.sum(0) if image.ndim == 3 else image
 
 
 def top(order: Int[Tensor, " d"], count: int, shape: Sequence[int]) -> Bool[Tensor, "height width"]:
-    """Where the `count` first inputs of a ranking stand in the image."""
+    """Where the `count` first inputs of a ranking stand in the image.
+
+    >>> top(torch.tensor([3, 0, 1, 2]), 2, (2, 2))
+    tensor([[ True, False],
+            [False,  True]])
+    """
     kept = torch.zeros_like(order, dtype=torch.float32)
     kept[order[:count]] = 1
     return grid(kept, shape) > 0

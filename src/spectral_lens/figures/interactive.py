@@ -15,6 +15,8 @@ from torch import Tensor
 from spectral_lens.figures.stars import Bands
 from spectral_lens.figures.style import colour_of
 
+__all__ = ["Drawing", "over_wavelength"]
+
 # Units of the paths: wavelengths in tenths of an Angstrom, relevance in thousandths.
 TENTHS, THOUSANDTHS = 10, 1000
 # Pixels from top to bottom: the bands' names; for each setting its name and its panel; the axis.
@@ -42,6 +44,11 @@ def over_wavelength(wave: Float[Tensor, " d"], scores: Mapping[str, Float[Tensor
     scores lie between 0 and 1.  The drawing keeps wavelengths to 0.1 Angstrom and relevance to 0.001; its text
     alternative names the highest relevance of each setting and its band.  Raises ValueError for sizes that do not fit,
     wavelengths that do not rise by 0.1 Angstrom or more, scores elsewhere, and a band whose ends are not in order.
+
+    >>> import torch
+    >>> wave, bands = torch.linspace(4000, 4100, 20), {"Ca4227": (4020.0, 4060.0)}
+    >>> "<svg" in over_wavelength(wave, {"L1": torch.rand(3, 20)}, bands=bands)._repr_html_()
+    True
     """
     _check(wave, scores, bands)
     means = {name: values.double().mean(0) for name, values in scores.items()}

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from spectral_lens.figures.style import MARKERS, as_array, colour_of, legend, spread, styled
 
+__all__ = ["contest"]
+
 
 @styled
 def contest(
@@ -21,6 +23,10 @@ def contest(
     """A panel for each data set: what each method reaches with so many inputs, side by side at each number.
 
     Errors, which differ by factors, are on a logarithmic axis.
+
+    >>> import torch
+    >>> contest({"digits": [1, 2]}, {"digits": {"spectral": torch.rand(3, 2)}}, ylabels={"digits": "accuracy"})
+    <Figure size ... with 1 Axes>
     """
     figure, axes = plt.subplots(1, len(results), figsize=(8, 3.9), squeeze=False)
     for axis, (name, methods) in zip(axes.flat, results.items(), strict=True):

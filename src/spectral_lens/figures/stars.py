@@ -10,27 +10,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from spectral_lens.datasets import stars
 from spectral_lens.figures.style import GREY, MAP, as_array, colour_of, styled
 
+__all__ = ["Bands", "hits", "over_wavelength", "spectra"]
+
 Bands = Mapping[str, tuple[float, float]]  # lowest and highest wavelength by name
-
-
-def bands_within(wave: Float[Tensor, " d"]) -> dict[str, tuple[float, float]]:
-    """The known bands (`datasets.stars.bands`) that reach into these wavelengths: lowest and highest by name.
-
-    >>> bands_within(torch.tensor([5150.0, 5190.0]))["Mgb"]
-    (5160.125, 5192.625)
-    """
-    low, high = _ends(wave)
-    return {band.name: (band.low, band.high) for band in stars.bands() if band.high > low and band.low < high}
 
 
 @styled
 def spectra(
     wave: Float[Tensor, " d"], series: Mapping[str, Float[Tensor, " d"]], *, bands: Bands | None = None
 ) -> Figure:
-    """Spectra one above the other, each with its name, over the shaded bands."""
+    """Spectra one above the other, each with its name, over the shaded bands.
+
+    >>> import torch
+    >>> wave, bands = torch.linspace(4000, 4100, 20), {"Ca4227": (4020.0, 4060.0)}
+    >>> spectra(wave, {"a star": torch.rand(20)}, bands=bands)
+    <Figure size ... with 1 Axes>
+    """
     figure, axis = plt.subplots(figsize=(8, 1 + 0.75 * len(series)))
     _shade(axis, wave, bands or {}, named=True)
     for k, (name, flux) in enumerate(series.items()):
@@ -44,7 +41,13 @@ def spectra(
 
 @styled
 def over_wavelength(wave: Float[Tensor, " d"], scores: Mapping[str, Float[Tensor, "r d"]], *, bands: Bands) -> Figure:
-    """Relevance over wavelength, a panel for each setting: the mean over the runs, over the shaded bands."""
+    """Relevance over wavelength, a panel for each setting: the mean over the runs, over the shaded bands.
+
+    >>> import torch
+    >>> wave, bands = torch.linspace(4000, 4100, 20), {"Ca4227": (4020.0, 4060.0)}
+    >>> over_wavelength(wave, {"L1": torch.rand(3, 20)}, bands=bands)
+    <Figure size ... with 1 Axes>
+    """
     figure, axes = plt.subplots(len(scores), 1, figsize=(8, 0.9 + 1.5 * len(scores)), sharex=True, squeeze=False)
     for k, (axis, (name, values)) in enumerate(zip(axes.flat, scores.items(), strict=True)):
         _shade(axis, wave, bands, named=k == 0)
@@ -56,7 +59,13 @@ def over_wavelength(wave: Float[Tensor, " d"], scores: Mapping[str, Float[Tensor
 
 @styled
 def hits(wave: Float[Tensor, " d"], scores: Mapping[str, Float[Tensor, "r d"]], *, bands: Bands) -> Figure:
-    """The share of all relevance that falls into each band, mean over the runs: a row for each setting."""
+    """The share of all relevance that falls into each band, mean over the runs: a row for each setting.
+
+    >>> import torch
+    >>> wave, bands = torch.linspace(4000, 4100, 20), {"Ca4227": (4020.0, 4060.0)}
+    >>> hits(wave, {"L1": torch.rand(3, 20)}, bands=bands)
+    <Figure size ... with 2 Axes>
+    """
     rows = []
     for values in scores.values():
         share = values / values.sum(1, keepdim=True)

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
+__all__ = ["MAESS", "Blocks", "cnn", "features"]
+
 # of convolutions (channels, kernel, padding); pooling by two follows each block  [maess, appendix D]
 Blocks = Sequence[Sequence[tuple[int, int, int]]]
 MAESS: Blocks = (((8, 3, 1), (8, 3, 1), (8, 5, 0)), ((16, 5, 0), (16, 3, 1), (16, 3, 1)))
@@ -13,6 +15,10 @@ def cnn(shape: Sequence[int], classes: int, *, blocks: Blocks = MAESS, bias: boo
     """Blocks of convolutions with ReLU, each followed by max pooling, then one linear layer; shape: (c, h, w).
 
     Raises ValueError for images that are too small for the blocks.
+
+    >>> import torch
+    >>> cnn((1, 28, 28), 10)(torch.zeros(2, 1, 28, 28)).shape
+    torch.Size([2, 10])
     """
     layers: list[nn.Module] = []
     channels, height, width = shape
@@ -28,5 +34,10 @@ def cnn(shape: Sequence[int], classes: int, *, blocks: Blocks = MAESS, bias: boo
 
 
 def features(model: nn.Sequential) -> nn.Sequential:
-    """The model without its last layer: its outputs are the penultimate features."""
+    """The model without its last layer: its outputs are the penultimate features.
+
+    >>> import torch
+    >>> features(cnn((1, 28, 28), 10))(torch.zeros(2, 1, 28, 28)).shape
+    torch.Size([2, 256])
+    """
     return nn.Sequential(*list(model)[:-1]).train(model.training)

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+__all__ = ["GATES", "Gates", "HardConcreteGates", "StochasticGates", "inside"]
+
 
 class Gates(nn.Module):
     """z_i x_i for each input i, with a random z_i for each sample in training, the typical one otherwise.
@@ -43,6 +45,10 @@ class StochasticGates(Gates):
     """z = clamp(mu + sigma e, 0, 1) with a normal e.  P(z > 0) = Phi(mu / sigma).   [yamada2020]
 
     mu is `place`; it starts at 1/2, and sigma is 1/2 throughout, as there.
+
+    >>> gates = StochasticGates(3).eval()
+    >>> gates(torch.ones(1, 3))  # the typical gate, as it starts
+    tensor([[0.5000, 0.5000, 0.5000]], grad_fn=<MulBackward0>)
     """
 
     initial = 0.5
@@ -62,6 +68,10 @@ class HardConcreteGates(Gates):
 
     P(z > 0) = sigmoid(log alpha - beta log(-gamma / zeta)); log alpha is `place` and starts at 0; beta, gamma
     and zeta are theirs.
+
+    >>> gates = HardConcreteGates(3)
+    >>> [round(p, 3) for p in gates.probability(gates.place).tolist()]
+    [0.832, 0.832, 0.832]
     """
 
     initial = 0.0
@@ -79,6 +89,10 @@ GATES: dict[str, Callable[[int], Gates]] = {"stochastic": StochasticGates, "hard
 
 
 def inside(uniform: Tensor) -> Tensor:
-    """Uniform random numbers away from 0 and 1, where a quantile is infinite."""
+    """Uniform random numbers away from 0 and 1, where a quantile is infinite.
+
+    >>> bool(torch.logit(inside(torch.tensor([0.0, 1.0]))).isfinite().all())
+    True
+    """
     tiny = torch.finfo(uniform.dtype).eps
     return uniform.clamp(tiny, 1 - tiny)

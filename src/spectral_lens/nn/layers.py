@@ -7,13 +7,26 @@ Phi = [[I, 0], [psi, I]], hence Phi^-1 = 2 I - Phi.  Only its lower left block a
 """
 
 from collections.abc import Callable, Collection
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
+
+__all__ = [
+    "INITIAL",
+    "PARAMETERS",
+    "Dense",
+    "Eigen",
+    "Initial",
+    "Spectral",
+    "SpectralConv2d",
+    "SpectralLinear",
+    "eigen",
+    "geometry_of",
+]
 
 PARAMETERS = ("lam_in", "lam_out", "psi", "bias")
 
@@ -53,7 +66,13 @@ class Eigen(NamedTuple):
 
 
 def eigen(lam_in: Float[Tensor, " in"], lam_out: Float[Tensor, " out"], psi: Float[Tensor, "*offsets out in"]) -> Eigen:
-    """Eigenvectors, eigenvalues and matrix of one transfer: A = Phi Lambda (2 I - Phi).  [chicchi, eq. 8 to 10]"""
+    """Eigenvectors, eigenvalues and matrix of one transfer: A = Phi Lambda (2 I - Phi).  [chicchi, eq. 8 to 10]
+
+    >>> import torch
+    >>> Phi, lam, A = eigen(torch.tensor([1.0, 2.0]), torch.tensor([0.5]), torch.tensor([[3.0, 4.0]]))
+    >>> A[2, :2]  # (lam_in - lam_out) psi
+    tensor([1.5000, 6.0000])
+    """
     departures = lam_in.numel()
     lam = torch.cat([lam_in, lam_out])
     identity = torch.eye(lam.numel(), dtype=psi.dtype, device=psi.device)
@@ -135,6 +154,13 @@ class SpectralLinear(Spectral):
     eigenvalues ~ U[-0.01, 0.01]; "giambagli-inner", of its later layers: the same with lam_in = 1 fixed); `train` names
     the trainable parameters, by default those of that paper.
     Raises ValueError for unknown names and for empty sizes.
+
+    >>> import torch
+    >>> layer = SpectralLinear(4, 3)
+    >>> layer(torch.zeros(5, 4)).shape
+    torch.Size([5, 3])
+    >>> sorted(name for name, parameter in layer.named_parameters() if parameter.requires_grad)
+    ['bias', 'lam_in', 'psi']
     """
 
     def __init__(
@@ -176,6 +202,11 @@ class SpectralConv2d(Spectral):
     w_ji(u, v) = (lam_in_i - lam_out_j) psi_ji(u, v)        [after chicchi, eq. 11, at every offset of the kernel]
 
     Takes nn.Conv2d's arguments.  `psi` is out x (in / groups) x height x width.  Everything else as SpectralLinear.
+
+    >>> import torch
+    >>> layer = SpectralConv2d(3, 8, 5, padding=2)
+    >>> layer(torch.zeros(2, 3, 28, 28)).shape, layer.lam_in.shape
+    (torch.Size([2, 8, 28, 28]), torch.Size([3]))
     """
 
     def __init__(
@@ -207,7 +238,7 @@ class SpectralConv2d(Spectral):
         )
 
     @property
-    def geometry(self) -> dict:
+    def geometry(self) -> dict[str, Any]:
         """The arguments of the nn.Conv2d of the same shape: channels, kernel, stride, padding, dilation, groups."""
         return geometry_of(self._plain[0])
 
@@ -237,7 +268,11 @@ class SpectralConv2d(Spectral):
 
 
 class Dense(nn.Linear):
-    """nn.Linear that starts like Keras' layer of this name: Glorot uniform weights, bias 0."""
+    """nn.Linear that starts like Keras' layer of this name: Glorot uniform weights, bias 0.
+
+    >>> Dense(4, 3)
+    Dense(in_features=4, out_features=3, bias=True)
+    """
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -250,6 +285,11 @@ class Dense(nn.Linear):
 DENSE_LAYERS: frozenset[type[nn.Module]] = frozenset({nn.Linear, Dense, SpectralLinear})
 
 
-def geometry_of(layer: nn.Conv2d) -> dict:
+def geometry_of(layer: nn.Conv2d) -> dict[str, Any]:
+    """The arguments that make a convolution of the same shape: channels, kernel, stride, padding, dilation, groups.
+
+    >>> geometry_of(nn.Conv2d(3, 8, 5))["kernel_size"]
+    (5, 5)
+    """
     names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
     return {name: getattr(layer, name) for name in names}

@@ -3,6 +3,7 @@
 import copy
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -79,7 +80,7 @@ def fold(model: nn.Module) -> nn.Module:
     return _rewrite(model, plain)
 
 
-def _like(tensor: Tensor) -> dict:
+def _like(tensor: Tensor) -> dict[str, Any]:
     return {"device": tensor.device, "dtype": tensor.dtype}
 
 

@@ -97,7 +97,7 @@ class _Probed(fx.Interpreter):
         self.inputs: dict[str, Tensor] = {}
         self.shapes: dict[str, torch.Size] = {}
 
-    def call_module(self, target: Any, args: tuple, kwargs: dict) -> Any:
+    def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         out = super().call_module(target, args, kwargs)
         if not trained_parameters(self.fetch_attr(target)):
             return out
@@ -170,7 +170,7 @@ def _positions(a: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
     return a.reshape(len(a), -1, a.shape[-1]), delta.reshape(*delta.shape[:2], -1, delta.shape[-1]).mT
 
 
-def _groups(geometry: dict, a: Tensor, delta: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def _groups(geometry: dict[str, Any], a: Tensor, delta: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """A convolution's activations (n, t, i), the patch under the kernel at t, and output gradients (n, k, o, t)."""
     groups, kernel, dilation = geometry["groups"], geometry["kernel_size"], geometry["dilation"]
     padding = geometry["padding"]

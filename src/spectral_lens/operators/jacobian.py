@@ -96,7 +96,7 @@ def jacobian_at(function: Callable[[Tensor], Tensor], at: Float[Tensor, "n *d"])
 
 
 def _operator(
-    at: Tensor, outputs: int, products: Callable[[], tuple], dense: Callable[[], Tensor] | None
+    at: Tensor, outputs: int, products: Callable[[], tuple[Any, ...]], dense: Callable[[], Tensor] | None
 ) -> LinearOperator:
     return LinearOperator(
         (len(at), outputs, at[0].numel()),

@@ -12,23 +12,37 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.feature_selection import mutual_info_classif, mutual_info_regression
-from sklearn.inspection import permutation_importance
-from sklearn.linear_model import LassoCV
-from sklearn.model_selection import train_test_split
-from sklearn.neural_network import MLPClassifier, MLPRegressor
 from torch import Tensor, nn
 
+from spectral_lens._runtime.extras import optional
 from spectral_lens.datasets import DataSet
 from spectral_lens.nn.gates import GATES
 from spectral_lens.nn.mlp import mlp
-from spectral_lens.relevance.scores import ranking
+from spectral_lens.relevance.scores import Scores, ranking
 from spectral_lens.training import fit
 from spectral_lens.training.penalties import OpenGates
 
-Scores = Float[Tensor, "r d"]
+with optional("selector"):
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.feature_selection import mutual_info_classif, mutual_info_regression
+    from sklearn.inspection import permutation_importance
+    from sklearn.linear_model import LassoCV
+    from sklearn.model_selection import train_test_split
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+__all__ = [
+    "by_gates",
+    "by_sklearn",
+    "forest",
+    "jaccard",
+    "lasso",
+    "mutual_information",
+    "permutation",
+    "sparse_linear",
+    "sparse_logistic",
+]
+
 _PASSES = 100  # of a network whose inputs are shuffled, where it has not stopped before
 _C = 0.1  # scikit-learn's weight of the likelihood's sum against the penalty: a few hundred samples decide
 _EPS = 0.03  # the smallest penalty over the largest: below, alike inputs take the solver minutes
@@ -42,6 +56,12 @@ def by_gates(
     kind: "stochastic" [yamada2020] or "hard concrete" [louizos2018].  penalty: of an open gate.  hidden: nodes of the
     hidden layers.  options: of `fit`.  The scores are the gates' parameters less the smallest; the order is that of
     the probabilities to be open.
+
+    >>> from spectral_lens.datasets import synthetic
+    >>> data = synthetic.independent(100, seeds=0)
+    >>> options = {"epochs": 1, "progress": False}
+    >>> by_gates(data, kind="stochastic", penalty=0.1, hidden=[8], seeds=(1, 2), **options).shape
+    torch.Size([2, 20])
     """
     if kind not in GATES:
         raise ValueError(f"kind={kind!r} is unknown: use one of {', '.join(GATES)}.")
@@ -56,26 +76,47 @@ def by_gates(
 def by_sklearn(
     data: DataSet, score: Callable[[np.ndarray, np.ndarray, int], np.ndarray], seeds: Sequence[int]
 ) -> Scores:
-    """score(x, y, seed), (d,), for each run's data."""
+    """score(x, y, seed), (d,), for each run's data.
+
+    >>> from spectral_lens.datasets import synthetic
+    >>> by_sklearn(synthetic.independent(100, seeds=(0, 1)), mutual_information, seeds=(0, 1)).shape
+    torch.Size([2, 20])
+    """
     runs = [data.run(r).flat() for r in range(len(seeds))]
     found = [score(own.x.cpu().numpy(), own.y.cpu().numpy(), int(seed)) for own, seed in zip(runs, seeds, strict=True)]
     return torch.from_numpy(np.stack(found))
 
 
 def mutual_information(x: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
-    """Of each input alone with the target, from nearest neighbours.  [ross2014]"""
+    """Of each input alone with the target, from nearest neighbours.  [ross2014]
+
+    >>> y = np.arange(90) % 3
+    >>> scores = mutual_information(np.stack([y, 0 * y], 1).astype(float), y, seed=0)
+    >>> bool(scores[0] > 1 > scores[1])  # log 3 of a copy, nothing of a constant
+    True
+    """
     estimate = mutual_info_regression if _measured(y) else mutual_info_classif
     return np.asarray(estimate(x, y, random_state=seed))
 
 
 def forest(x: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
-    """How much each input's splits purify the nodes of a random forest.  [breiman2001]"""
+    """How much each input's splits purify the nodes of a random forest.  [breiman2001]
+
+    >>> y = np.arange(90) % 3
+    >>> forest(np.stack([y, 0 * y], 1).astype(float), y, seed=0)
+    array([1., 0.])
+    """
     make = RandomForestRegressor if _measured(y) else RandomForestClassifier
     return np.asarray(make(max_features="sqrt", random_state=seed).fit(x, y).feature_importances_)
 
 
 def permutation(hidden: Sequence[int]) -> Callable[[np.ndarray, np.ndarray, int], np.ndarray]:
-    """What a plain network loses on a held-out fifth when one input is shuffled.  [breiman2001]"""
+    """What a plain network loses on a held-out fifth when one input is shuffled.  [breiman2001]
+
+    >>> y = np.arange(100) % 2
+    >>> permutation([4])(np.stack([y, 0 * y], 1).astype(float), y, 0).shape
+    (2,)
+    """
 
     def score(x: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
         make = MLPRegressor if _measured(y) else MLPClassifier
@@ -90,7 +131,12 @@ def permutation(hidden: Sequence[int]) -> Callable[[np.ndarray, np.ndarray, int]
 
 
 def sparse_linear(x: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
-    """Size of the coefficients of the LASSO; for classes of logistic regressions, one against the rest."""
+    """Size of the coefficients of the LASSO; for classes of logistic regressions, one against the rest.
+
+    >>> x = np.random.default_rng(0).normal(size=(60, 3))
+    >>> sparse_linear(x, x[:, 1], seed=0).argmax()
+    np.int64(1)
+    """
     if _measured(y):
         return np.abs(LassoCV(cv=4, alphas=20, eps=_EPS, random_state=seed).fit(x, y).coef_)
     return sparse_logistic(x, y, strength=_C, seed=seed)
@@ -101,7 +147,11 @@ def _measured(y: np.ndarray) -> bool:
 
 
 def jaccard(scores: Scores, count: int) -> float:
-    """How alike the runs choose: |A and B| / |A or B| of their `count` highest inputs, the mean over pairs of runs."""
+    """How alike the runs choose: |A and B| / |A or B| of their `count` highest inputs, the mean over pairs of runs.
+
+    >>> jaccard(torch.tensor([[3.0, 2.0, 1.0, 0.0], [3.0, 0.0, 1.0, 2.0]]), 2)  # one of three in both
+    0.3333333333333333
+    """
     chosen = [set(each[:count].tolist()) for each in ranking(scores)]
     pairs = list(itertools.combinations(chosen, 2))
     if not pairs:
@@ -115,6 +165,10 @@ def lasso(data: DataSet, *, strength: float = 0.01, seed: int = 0) -> Float[Tens
     strength: scikit-learn's C, the weight of the likelihood's sum against the penalty; smaller is sparser.
     seed: of the order in which the solver visits the inputs.
     Raises ValueError where there are not two classes.
+
+    >>> from spectral_lens.datasets import synthetic
+    >>> lasso(synthetic.independent(100, seeds=(0, 1))).shape
+    torch.Size([2, 20])
     """
     if data.classes != 2:
         raise ValueError(f"{data.name} has {data.classes} classes: the LASSO here tells two apart.")
@@ -132,6 +186,10 @@ def sparse_logistic(x: np.ndarray, y: np.ndarray, *, strength: float, seed: int 
     """Size of the coefficients of logistic regressions with an L1 penalty, (d,): one, or each class against the rest.
 
     strength: as for `lasso`.
+
+    >>> x = np.random.default_rng(0).normal(size=(60, 3))
+    >>> sparse_logistic(x, x[:, 1] > 0, strength=1.0).argmax()
+    np.int64(1)
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.multiclass import OneVsRestClassifier

@@ -1,6 +1,6 @@
 """LassoNet: the order in which inputs leave a penalised path.  [lemhadri2021]"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -9,9 +9,11 @@ from torch import Tensor, nn
 from spectral_lens._runtime.devices import resolve
 from spectral_lens.datasets import DataSet
 from spectral_lens.nn.mlp import mlp
-from spectral_lens.relevance.baselines import Scores
+from spectral_lens.relevance.scores import Scores
 from spectral_lens.training import _batched, fit, initial
 from spectral_lens.training.losses import LOSSES
+
+__all__ = ["hierarchical", "lassonet"]
 
 
 def hierarchical(
@@ -25,6 +27,10 @@ def hierarchical(
         |b| = max(0, |skip_i| - strength + bound * (sum of these |first_ji|)) / (1 + s bound^2)
 
     and s is the number for which the next smaller |first_ji| is below the bound.
+
+    >>> skip, first = torch.tensor([[1.0, 0.1]]), torch.tensor([[0.5, 0.05]])
+    >>> hierarchical(skip, first, strength=0.2, bound=1.0)[0]  # the weaker input leaves
+    tensor([[0.8000, 0.0000]])
     """
     length = torch.linalg.vector_norm(skip, dim=-2, keepdim=True)
     unit = skip / length.clamp(min=torch.finfo(skip.dtype).tiny)
@@ -63,6 +69,11 @@ def lassonet(
     of the penalty rises from `start` by the factor `growth`, until no input is left in any run or the path is
     `longest`; at each there are `epochs` of gradient descent with momentum and a proximal step after each step.
     Written here, since the authors' package is not made for several runs at once.
+
+    >>> from spectral_lens.datasets import synthetic
+    >>> data = synthetic.independent(50, seeds=0)
+    >>> lassonet(data, hidden=[5], seeds=(1, 2), longest=3, warm_up=1, epochs=1, device="cpu").shape
+    torch.Size([2, 20])
     """
     if start <= 0 or growth <= 1 or longest < 1:
         raise ValueError(f"start={start}, growth={growth}, longest={longest}: the strength must be positive and rise.")
@@ -83,9 +94,8 @@ def lassonet(
         order = torch.stack([torch.randperm(data.samples, generator=generator) for generator in generators])
         for rows in order.to(device).split(batch_size, 1):
             own = {name: value.requires_grad_() for name, value in state.items()}
-            inputs = x.gather(1, rows.unsqueeze(2).expand(-1, -1, data.dim))
-            out = _batched.forward(net, own, inputs) + inputs @ own["skip"].mT
-            gradients = torch.autograd.grad(LOSSES[loss](out, y.gather(1, rows)).sum(), list(own.values()))
+            batch = x.gather(1, rows.unsqueeze(2).expand(-1, -1, data.dim)), y.gather(1, rows)
+            gradients = _gradients(net, own, *batch, loss=loss)
             with torch.no_grad():
                 for (name, value), gradient in zip(own.items(), gradients, strict=True):
                     velocity[name].mul_(0.9).add_(gradient)
@@ -100,3 +110,9 @@ def lassonet(
             break
     # those that never left are told apart by their linear weights
     return (left + alive * state["skip"].detach().norm(dim=1)).cpu()
+
+
+def _gradients(net: nn.Module, state: Mapping[str, Tensor], x: Tensor, y: Tensor, *, loss: str) -> tuple[Tensor, ...]:
+    """Of the loss of the network with the linear layer `skip` beside it, by each tensor of the state."""
+    out = _batched.forward(net, state, x) + x @ state["skip"].mT
+    return torch.autograd.grad(LOSSES[loss](out, y).sum(), list(state.values()))

@@ -1,6 +1,7 @@
 """What the trained eigenvalues say of the inputs: their relevance and their ranking."""
 
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 from jaxtyping import Float, Int
@@ -9,6 +10,19 @@ from torch import Tensor, nn
 from spectral_lens.nn.layers import SpectralConv2d, SpectralLinear
 from spectral_lens.training import Trained
 
+__all__ = [
+    "Scores",
+    "normalised",
+    "of_inputs",
+    "overall",
+    "pair_difference",
+    "pearson",
+    "ranking",
+    "relevance",
+    "sparsity",
+]
+
+Scores = Float[Tensor, "r d"]  # of the inputs, in each run: the higher, the more they matter
 _BLOCK = 2**17  # numbers of psi that are squared at a time, in a CPU's cache; vector_norm takes up to 14 times as long
 
 
@@ -19,6 +33,9 @@ def relevance(lam_in: Float[Tensor, "*r d"], psi: Float[Tensor, "*shape"]) -> Fl
 
     lam_in: (d,) or (r, d).  psi: (*r, out, d) of a dense layer, or (*r, out, d, height, width) of a convolution
     (groups = 1), whose relevance is that of the input channels.
+
+    >>> relevance(torch.tensor([2.0, -1.0]), torch.tensor([[3.0, 0.0], [4.0, 1.0]]))
+    tensor([10.,  1.])
     """
     channels = lam_in.ndim  # psi's axis of the inputs: behind the runs and the outputs
     others = [axis for axis in range(lam_in.ndim - 1, psi.ndim) if axis != channels]
@@ -27,7 +44,7 @@ def relevance(lam_in: Float[Tensor, "*r d"], psi: Float[Tensor, "*shape"]) -> Fl
     rows = psi.shape[channels - 1]
     if psi.device.type == "cpu":
         rows = max(1, _BLOCK * rows // psi.numel())
-    squares = sum(part.square().sum(others) for part in psi.split(rows, channels - 1))
+    squares = reduce(torch.add, (part.square().sum(others) for part in psi.split(rows, channels - 1)))
     return lam_in.abs() * squares.sqrt()
 
 
@@ -35,6 +52,9 @@ def of_inputs(trained: Trained | nn.Module) -> Float[Tensor, "*r d"]:
     """Relevance of the network's inputs, read off its first layer: (r, d) of all runs, or (d,) of one module.
 
     Raises ValueError where the first layer with weights is not spectral.
+
+    >>> of_inputs(SpectralLinear(4, 3)).shape
+    torch.Size([4])
     """
     model = trained.model if isinstance(trained, Trained) else trained
     for name, layer in model.named_modules():
@@ -48,34 +68,59 @@ def of_inputs(trained: Trained | nn.Module) -> Float[Tensor, "*r d"]:
 
 
 def normalised(scores: Float[Tensor, "*r d"]) -> Float[Tensor, "*r d"]:
-    """Scores divided by their maximum, so that runs whose first layers shrank differently can be compared."""
+    """Scores divided by their maximum, so that runs whose first layers shrank differently can be compared.
+
+    >>> normalised(torch.tensor([[1.0, 4.0], [6.0, 3.0]]))
+    tensor([[0.2500, 1.0000],
+            [1.0000, 0.5000]])
+    """
     return scores / scores.amax(-1, keepdim=True)
 
 
 def overall(explained: Float[Tensor, "n k *d"]) -> Float[Tensor, " d"]:
-    """One score for each input from explanations of many samples: the mean |R| over samples and outputs, normalised."""
+    """One score for each input from explanations of many samples: the mean |R| over samples and outputs, normalised.
+
+    >>> overall(torch.tensor([[[1.0, -2.0]], [[3.0, -6.0]]]))
+    tensor([0.5000, 1.0000])
+    """
     return normalised(explained.abs().flatten(2).mean((0, 1)))
 
 
 def ranking(scores: Float[Tensor, "*r d"]) -> Int[Tensor, "*r d"]:
-    """Inputs from the most to the least relevant; equal scores keep the order of the inputs."""
+    """Inputs from the most to the least relevant; equal scores keep the order of the inputs.
+
+    >>> ranking(torch.tensor([0.2, 0.9, 0.2, 0.5]))
+    tensor([1, 3, 0, 2])
+    """
     return scores.argsort(dim=-1, descending=True, stable=True)
 
 
 def sparsity(scores: Float[Tensor, "*r d"], *, threshold: float = 0.01) -> Float[Tensor, "*r"]:
-    """Share of the inputs whose score is below `threshold` times the largest; 1 where all are zero."""
+    """Share of the inputs whose score is below `threshold` times the largest; 1 where all are zero.
+
+    >>> float(sparsity(torch.tensor([1.0, 0.5, 0.001, 0.0])))
+    0.5
+    """
     largest = scores.amax(-1, keepdim=True)
     return ((scores < threshold * largest) | (largest == 0)).to(scores.dtype).mean(-1)
 
 
 def pearson(a: Float[Tensor, "*#r d"], b: Float[Tensor, "*#r d"]) -> Float[Tensor, "*r"]:
-    """Pearson's correlation over the inputs, for each run."""
+    """Pearson's correlation over the inputs, for each run.
+
+    >>> round(float(pearson(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([3.0, 5.0, 9.0]))), 6)
+    1.0
+    """
     a, b = (each.double() - each.double().mean(-1, keepdim=True) for each in (a, b))
     return (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1))
 
 
 def pair_difference(scores: Float[Tensor, "*r d"]) -> Float[Tensor, "*r"]:
-    """Mean over the pairs (0, 1), (2, 3), ... of the difference of their scores over their mean."""
+    """Mean over the pairs (0, 1), (2, 3), ... of the difference of their scores over their mean.
+
+    >>> float(pair_difference(torch.tensor([1.0, 3.0, 2.0, 2.0])))
+    0.5
+    """
     pairs = scores.unflatten(-1, (-1, 2))
     return (pairs.diff(dim=-1).squeeze(-1).abs() / pairs.mean(-1)).mean(-1)
 

@@ -4,17 +4,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
-from sklearn.feature_selection import SelectorMixin
-from sklearn.preprocessing import LabelEncoder
-from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
+from spectral_lens._runtime.extras import optional
 from spectral_lens.datasets import DataSet, fingerprint
 from spectral_lens.nn.mlp import mlp
 from spectral_lens.relevance import scores
 from spectral_lens.training import fit
+
+with optional("selector"):
+    from sklearn.base import BaseEstimator
+    from sklearn.feature_selection import SelectorMixin
+    from sklearn.preprocessing import LabelEncoder
+    from sklearn.utils import check_random_state
+    from sklearn.utils.multiclass import check_classification_targets, type_of_target
+    from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+
+__all__ = ["SpectralSelector"]
 
 _TASKS = ("auto", "classification", "regression")
 
@@ -35,6 +40,11 @@ class SpectralSelector(SelectorMixin, BaseEstimator):
 
     After `fit`: scores_, (features,); relevance_, (runs, features), each over its largest; ranking_, features from the
     most to the least relevant; task_; and what scikit-learn's transformers have.
+
+    >>> from sklearn.datasets import make_classification
+    >>> X, y = make_classification(n_samples=200, n_features=10, n_informative=2, random_state=0)
+    >>> SpectralSelector(3, epochs=5, runs=2, random_state=0).fit_transform(X, y).shape
+    (200, 3)
     """
 
     def __init__(  # of any type: scikit-learn sets what it likes, and `fit` complains

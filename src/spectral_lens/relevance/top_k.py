@@ -10,6 +10,8 @@ from spectral_lens import training
 from spectral_lens.datasets import DataSet
 from spectral_lens.training import Trained
 
+__all__ = ["by_count", "needed"]
+
 
 def by_count(
     trained: Trained,
@@ -27,6 +29,13 @@ def by_count(
 
     order: a ranking for each run, (r, d), or one for all, (d,).  counts: 0 to d, by default 1 ... d.
     chunk: rows (samples x counts) evaluated at a time by each run; lower it where the memory is too small.
+
+    >>> from spectral_lens import fit, mlp, of_inputs, ranking
+    >>> from spectral_lens.datasets import synthetic
+    >>> data = synthetic.independent(200, seeds=0)
+    >>> trained = fit(mlp([20, 10, 2]), data, seeds=(1, 2, 3), epochs=1, progress=False)
+    >>> by_count(trained, data, ranking(of_inputs(trained)), counts=[1, 5, 20]).shape
+    torch.Size([3, 3])
     """
     d = order.shape[-1]
     counts = range(1, d + 1) if counts is None else counts
@@ -56,7 +65,11 @@ def by_count(
 def needed(
     accuracies: Float[Tensor, "r counts"], counts: Sequence[int], *, share: float, full: Float[Tensor, " r"]
 ) -> Int[Tensor, " r"]:
-    """The smallest count at which each run reaches `share` of its full accuracy; the largest where none does."""
+    """The smallest count at which each run reaches `share` of its full accuracy; the largest where none does.
+
+    >>> needed(torch.tensor([[0.6, 0.85, 0.9]]), [1, 5, 20], share=0.9, full=torch.tensor([0.9]))
+    tensor([5])
+    """
     reached = accuracies >= share * full.unsqueeze(1)
     first = torch.where(reached.any(1), reached.to(torch.int8).argmax(1), len(counts) - 1)
     return torch.as_tensor(list(counts), device=accuracies.device)[first]

@@ -16,6 +16,8 @@ from spectral_lens.training import _batched
 from spectral_lens.training.losses import num_correct
 from spectral_lens.training.results import Trained
 
+__all__ = ["Box", "Network", "distance", "fgsm", "margin", "pgd", "robustness"]
+
 Network = Callable[[Tensor], Tensor]  # (*n, *d) to (*n, k): a module, or many runs side by side
 Box = tuple[float, float]
 
@@ -24,6 +26,9 @@ def margin(out: Float[Tensor, "*n k"], y: Int[Tensor, "*n"]) -> Float[Tensor, "*
     """log sum_(j != y) exp(f_j) - f_y; above zero wherever another class has the largest output.
 
     Raises ValueError for less than two classes.
+
+    >>> margin(torch.tensor([[2.0, 5.0], [2.0, 5.0]]), torch.tensor([1, 0]))
+    tensor([-3.,  3.])
     """
     return _others(out, y).logsumexp(-1) - _own(out, y)
 
@@ -32,6 +37,9 @@ def distance(network: Network, x: Float[Tensor, "..."], y: Int[Tensor, "*n"]) ->
     """-m / ||d m / d x||_1: the radius at which the margin would be gone if it were linear.   [moosavi2016, one step]
 
     Exact for two classes and a linear network; negative where the margin is above zero, infinite where it has no slope.
+
+    >>> distance(lambda x: x, torch.tensor([[1.0, 0.0]]), torch.tensor([0]))  # both move by a half
+    tensor([0.5000])
     """
     slope, out = _slope(network, x, y)
     return -margin(out, y) / slope.abs().flatten(y.ndim).sum(-1)
@@ -44,6 +52,9 @@ def fgsm(
 
     x: (*n, *d).  box: the smallest and the largest value that an input may have.
     Raises ValueError for a radius that is negative or not finite, and for inputs outside of the box.
+
+    >>> fgsm(lambda x: x, torch.tensor([[0.6, 0.4]]), torch.tensor([0]), radius=0.25)
+    tensor([[0.3500, 0.6500]])
     """
     _check(x, radius, box)
     return (x + radius * _slope(network, x, y)[0].sign()).clamp(*box)
@@ -65,6 +76,10 @@ def pgd(
     every corner can be reached from anywhere.  Of all points on the way each sample keeps the one where another class
     leads by most; x itself is one of them, so nothing that was mistaken gets right.
     generator: on the CPU, draws the start.  Errors as for `fgsm`, and for fewer than one step.
+
+    >>> draws = torch.Generator().manual_seed(0)
+    >>> pgd(lambda x: x, torch.tensor([[0.6, 0.4]]), torch.tensor([0]), radius=0.25, generator=draws)
+    tensor([[0.3500, 0.6500]])
     """
     _check(x, radius, box)
     if steps < 1:
@@ -88,6 +103,14 @@ def robustness(
 
     attack: such as `functools.partial(fgsm, radius=0.1)`.
     Raises ValueError for data without classes.
+
+    >>> from functools import partial
+    >>> from spectral_lens import fit, mlp
+    >>> from spectral_lens.datasets import images
+    >>> data = images.digits()[0].take(100)
+    >>> trained = fit(mlp([64, 10]), data, seeds=(1, 2), epochs=1, progress=False)
+    >>> robustness(trained, data, partial(fgsm, radius=0.1)).shape
+    torch.Size([2])
     """
     if data.quantity:
         raise ValueError(f"{data.name} has no classes that could be mistaken: an attack is on a classifier.")

@@ -14,9 +14,24 @@ from torch import Tensor
 from spectral_lens.explain.quality import ssm
 from spectral_lens.operators.spectra import attribution_condition, effective_rank, sigma, spectral_entropy
 
+__all__ = [
+    "Sides",
+    "condition_bound",
+    "forward_sensitivity",
+    "kernel_perturbation",
+    "kernel_size",
+    "norm_refinement",
+    "quality_bound",
+    "typical_sensitivity",
+]
+
 
 class Sides(NamedTuple):
-    """left <= right, if the bound holds."""
+    """left <= right, if the bound holds.
+
+    >>> Sides(torch.tensor([1.0, 0.0]), torch.tensor([2.0, 0.0])).ratio
+    tensor([0.5000, 0.0000])
+    """
 
     left: Tensor
     right: Tensor
@@ -38,13 +53,22 @@ def forward_sensitivity(
 
     index: GMSI, s_J or ||J_f(x)||_2 of each sample.  The bound is exact where the index bounds the Jacobian on the
     whole way, as s_J of a piecewise-linear network does within a piece.
+
+    >>> matrix = torch.tensor([[3.0, 0.0], [0.0, 1.0]])
+    >>> shift = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    >>> forward_sensitivity(lambda x: x @ matrix, torch.zeros(2, 2), shift, index=3.0)
+    Sides(left=tensor([3., 1.]), right=tensor([3., 3.]))
     """
     with torch.no_grad():
         return Sides(_length(function(x + shift) - function(x)), index * _length(shift))
 
 
 def norm_refinement(s: Float[Tensor, "*n r"]) -> Sides:
-    """||J||_F^2 <= exp(H) ||J||_2^2, from the singular values: H is a mean of -log p_i, and each is >= -log p_1."""
+    """||J||_F^2 <= exp(H) ||J||_2^2, from the singular values: H is a mean of -log p_i, and each is >= -log p_1.
+
+    >>> norm_refinement(torch.tensor([2.0, 2.0]))  # attained by flat spectra
+    Sides(left=tensor(8.), right=tensor(8.))
+    """
     return Sides(s.square().sum(-1), effective_rank(s) * s.square().amax(-1))
 
 
@@ -52,6 +76,9 @@ def typical_sensitivity(s: Float[Tensor, "*n r"], *, inputs: int) -> Sides:
     """E ||J u||^2 = ||J||_F^2 / d <= exp(H) / d ||J||_2^2 for a direction u that is uniform on the sphere.
 
     inputs: d.  Raises ValueError where there are fewer than singular values.
+
+    >>> typical_sensitivity(torch.tensor([2.0, 2.0]), inputs=4)
+    Sides(left=tensor(2.), right=tensor(2.))
     """
     if inputs < s.shape[-1]:
         raise ValueError(f"inputs={inputs}: a matrix with {s.shape[-1]} singular values has at least as many.")
@@ -60,12 +87,20 @@ def typical_sensitivity(s: Float[Tensor, "*n r"], *, inputs: int) -> Sides:
 
 
 def condition_bound(s: Float[Tensor, "*n r"]) -> Sides:
-    """sqrt(r) exp(-H / 2) <= kappa: a low entropy forces a large `attribution_condition`."""
+    """sqrt(r) exp(-H / 2) <= kappa: a low entropy forces a large `attribution_condition`.
+
+    >>> round(float(condition_bound(torch.tensor([2.0, 2.0])).ratio), 6)
+    1.0
+    """
     return Sides(math.sqrt(s.shape[-1]) * (-spectral_entropy(s) / 2).exp(), attribution_condition(s))
 
 
 def quality_bound(R: Float[Tensor, "*n k d"]) -> Sides:
-    """SSM^2 = ||R||_F^2 / ||R||_2^2 <= exp(H(R)): what `quality.ssm` measures is a typical over a worst case, too."""
+    """SSM^2 = ||R||_F^2 / ||R||_2^2 <= exp(H(R)): what `quality.ssm` measures is a typical over a worst case, too.
+
+    >>> round(float(quality_bound(torch.eye(3)).left), 6)  # SSM^2 of three explanations at right angles
+    3.0
+    """
     return Sides(ssm(R).square(), effective_rank(sigma(R)))
 
 
@@ -73,6 +108,10 @@ def kernel_perturbation(K: Float[Tensor, "*b n n"], changed: Float[Tensor, "*b n
     """max_i |lambda_i(K') - lambda_i(K)| <= ||K' - K||_2 for symmetric matrices.  [weyl1912]
 
     Raises ValueError for matrices that are empty, not symmetric, or of different sizes.
+
+    >>> K = torch.eye(3)
+    >>> bool(kernel_perturbation(K, 1.5 * K).ratio <= 1 + 1e-6)
+    True
     """
     if K.shape != changed.shape or not K.numel():
         raise ValueError(
@@ -92,6 +131,10 @@ def kernel_size(K: Float[Tensor, "m m"], norms: Float[Tensor, " n"]) -> Sides:
     K = G G^T with the samples' gradients, each (k, p), as the block rows of G, and ||G||_2^2 <= sum_i ||G_i||_2^2.
     K: the kernel of n samples, m = n or, with all outputs, m = n k.  norms: of the same samples.
     Raises ValueError where m is no multiple of n.
+
+    >>> G = torch.tensor([[1.0, 0.0], [0.0, 2.0]])  # one gradient a row
+    >>> kernel_size(G @ G.mT, torch.linalg.vector_norm(G, dim=1))
+    Sides(left=tensor(2.), right=tensor(2.5000))
     """
     if not len(norms) or len(K) % len(norms):
         raise ValueError(f"a kernel of {len(K)} rows does not belong to {len(norms)} samples.")

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+__all__ = ["critical_step", "observed_critical_step"]
+
 _FAR = 2.0**30  # from the guess, where the search for a step ends
 
 
@@ -14,6 +16,9 @@ def critical_step(curvature: int | float) -> float:
 
     Along an eigenvector of H the distance to the minimum is multiplied by 1 - step * lambda in every step.
     Raises ValueError for a curvature that is not positive.
+
+    >>> critical_step(8.0)
+    0.25
     """
     if not 0 < curvature < math.inf:
         raise ValueError(f"curvature={curvature} must be positive: without it no step diverges.")
@@ -35,6 +40,10 @@ def observed_critical_step(
     is halved or doubled until the two behaviours lie on either side, then the interval is halved to `precision` of it.
     The way from the start must not be at right angles to the steepest direction; from a random one it never is.
     Raises ValueError where no step diverges, or every step, within a factor of 2^30 of the guess.
+
+    >>> H = torch.diag(torch.tensor([8.0, 1.0], dtype=torch.float64))
+    >>> round(observed_critical_step(lambda theta: H @ theta, torch.ones(2, dtype=torch.float64), guess=1.0), 2)
+    0.25
     """
     if not (guess > 0 and steps >= 2 and 0 < precision < 1):
         raise ValueError(f"guess={guess} and precision={precision} must be positive, steps={steps} at least two.")

@@ -10,6 +10,8 @@ from typing import NamedTuple
 from jaxtyping import Float
 from torch import Tensor
 
+__all__ = ["COMPONENTS", "Index", "Spread", "gmsi"]
+
 COMPONENTS = ("s_J", "s_theta", "sqrt(s_K)", "s_H")
 _HIGH = 0.95  # the quantile beside the supremum
 
@@ -28,6 +30,10 @@ class Index:
 
     jacobian: of ||J_f(x)||_2 over the samples; parameters: of ||grad_theta f(x)||_2; kernel: sqrt(lambda_max(K) / n);
     curvature: lambda_max(|H|).
+
+    >>> index = Index(Spread(4.0, 2.0, 3.0), Spread(5.0, 4.0, 5.0), kernel=2.5, curvature=8.0)
+    >>> index.value, index.stability, index.aggregate("sum", over="mean")
+    (8.0, 0.125, 16.5)
     """
 
     jacobian: Spread
@@ -81,6 +87,10 @@ def gmsi(
     curvature: s_H = lambda_max(|H|) of the loss.
     On the same samples sqrt(s_K) is never above s_theta (see `kernel_size`), so the maximum has three candidates.
     Raises ValueError for no samples, and for values that are negative, infinite or NaN.
+
+    >>> import torch
+    >>> gmsi(torch.tensor([1.0, 4.0]), torch.tensor([3.0, 5.0]), kernel=6.25, curvature=8.0).components()
+    {'s_J': 4.0, 's_theta': 5.0, 'sqrt(s_K)': 2.5, 's_H': 8.0}
     """
     for name, norms in (("jacobian", jacobian), ("parameters", parameters)):
         if not len(norms):

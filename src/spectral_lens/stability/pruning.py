@@ -1,6 +1,7 @@
 """Networks of which only some inputs are left, without retraining, and what that does to their spectra."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -94,7 +95,7 @@ def pruning_curves(
     return dict(zip(("accuracy", "entropy", "s_1", "ssm"), table.unbind(2), strict=True))
 
 
-def _look(net: nn.Module, test: DataSet, few: DataSet, rules: Callable) -> tuple[float, float, float, float]:
+def _look(net: nn.Module, test: DataSet, few: DataSet, rules: Callable[..., Any]) -> tuple[float, float, float, float]:
     with torch.no_grad():
         right = (net(test.x).argmax(1) == test.y).double().mean()
     s = sigma(jacobian(net, few.x).to_dense())

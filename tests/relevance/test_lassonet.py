@@ -1,0 +1,102 @@
+"""LassoNet: its proximal step against a search, its path on inputs that are known to matter."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
+
+from spectral_lens.datasets import synthetic
+from spectral_lens.relevance import lassonet as path
+from spectral_lens.relevance.lassonet import hierarchical, lassonet
+from spectral_lens.relevance.scores import ranking
+
+
+def by_search(skip, first, strength, bound):
+    """|b| of the proximal step for one input, by a search: given |b|, the best w is first clipped at bound |b|."""
+
+    def value(radius):
+        clipped = np.minimum(np.abs(first), bound * radius)
+        away = (radius - np.linalg.norm(skip)) ** 2 + ((np.abs(first) - clipped) ** 2).sum()
+        return away / 2 + strength * radius
+
+    top = np.linalg.norm(skip) + bound * np.abs(first).sum() + 1
+    return minimize_scalar(value, bounds=(0, top), method="bounded", options={"xatol": 1e-11}).x
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(st.integers(0, 10**6), st.floats(0.0, 3.0), st.floats(0.05, 5.0), st.integers(1, 3), st.integers(1, 5))
+def test_the_proximal_step_is_the_minimum(seed, strength, bound, outputs, nodes):
+    generator = torch.Generator().manual_seed(seed)
+    skip = torch.randn(2, outputs, 7, dtype=torch.float64, generator=generator)
+    first = torch.randn(2, nodes, 7, dtype=torch.float64, generator=generator)
+    skip[0, :, 3] = 0
+    b, w = hierarchical(skip, first, strength=strength, bound=bound)
+    length = b.norm(dim=1)
+    assert (w.abs() <= bound * length.unsqueeze(1) + 1e-12).all()
+    for r in range(2):
+        for i in range(7):
+            radius = by_search(skip[r, :, i].numpy(), first[r, :, i].numpy(), strength, bound)
+            assert length[r, i].item() == pytest.approx(radius, abs=1e-5)
+            clipped = first[r, :, i].sign() * first[r, :, i].abs().clamp(max=bound * length[r, i].item())
+            torch.testing.assert_close(w[r, :, i], clipped)
+
+
+def test_without_a_price_a_pair_inside_the_bound_stays():
+    skip, first = torch.ones(1, 2, 3, dtype=torch.float64), torch.full((1, 4, 3), 0.2, dtype=torch.float64)
+    b, w = hierarchical(skip, first, strength=0.0, bound=1.0)
+    torch.testing.assert_close(b, skip)
+    torch.testing.assert_close(w, first)
+
+
+@pytest.fixture(scope="module")
+def known():
+    """Three of eight inputs matter."""
+    sizes = {"separated": 3, "partners": 0, "spurious": 5, "distances": (0.7, 0.9)}
+    data = synthetic.linked(600, seeds=(1, 2), dtype=torch.float64, **sizes)
+    return data, [0, 1, 2]
+
+
+def test_lassonet_finds_what_matters(known):
+    data, truth = known
+    options = {"hidden": [8], "seeds": (5, 6), "start": 0.5, "growth": 1.4, "lr": 0.02, "batch_size": 100}
+    scores = lassonet(data, **options, dtype=torch.float64)
+    for order in ranking(scores):
+        assert sorted(order[:3].tolist()) == truth
+    assert (scores.amax(1) / scores.amin(1) > 2).all()  # they left one after the other
+    again = lassonet(data, **options, dtype=torch.float64)
+    torch.testing.assert_close(again, scores, rtol=0, atol=0)
+
+
+def test_who_comes_back_to_lassonets_path_has_left(known, monkeypatch):
+    gone = iter([[], [0], [], [0, 1], [1], range(8)])  # after each step; one step at each strength
+
+    def step(skip, first, **_):
+        kept = torch.ones(8, dtype=skip.dtype)
+        kept[list(next(gone))] = 0
+        return torch.ones_like(skip) * kept, first
+
+    monkeypatch.setattr(path, "hierarchical", step)
+    options = {"hidden": [4], "seeds": (5, 6), "start": 1.0, "growth": 2.0, "longest": 6, "epochs": 1, "warm_up": 1}
+    scores = lassonet(known[0], batch_size=600, **options, dtype=torch.float64)
+    torch.testing.assert_close(scores[0], torch.tensor([1.0, 4.0] + 6 * [16.0], dtype=torch.float64))
+
+
+def test_lassonet_of_a_run_is_that_of_the_run_alone(known):
+    data, _ = known
+    options = {"hidden": [8], "start": 0.5, "longest": 5, "lr": 0.02, "batch_size": 100, "dtype": torch.float64}
+    both = lassonet(data, seeds=(5, 6), **options)
+    alone = lassonet(data.run(1), seeds=(6,), **options)
+    torch.testing.assert_close(both[1:], alone)
+
+
+@pytest.mark.parametrize("path", [{"start": 0.0}, {"growth": 1.0}, {"longest": 0}])
+def test_a_path_must_rise(known, path):
+    with pytest.raises(ValueError, match="must be positive and rise"):
+        lassonet(known[0], hidden=[4], seeds=(1, 2), **path)
+
+
+def test_a_path_that_diverges_says_so(known):
+    with pytest.raises(RuntimeError, match="lower lr=1000"):
+        lassonet(known[0], hidden=[4], seeds=(1, 2), lr=1000.0, warm_up=1)
