@@ -28,18 +28,6 @@ def test_a_peak_is_above_one_and_an_end_below():
         settings.sweet_spot(torch.rand(3, 2))
 
 
-@pytest.mark.parametrize("points", [3, 6, 11])
-def test_rank_correlations_are_scipys(points):
-    a, b = torch.randn(4, points), torch.randint(0, 4, (4, points)).double()  # the second with ties
-    b[:, 0] = -1.0  # so that no row is constant
-    expected = [spearmanr(x, y).statistic for x, y in zip(a.numpy(), b.numpy(), strict=True)]
-    assert settings.rank_correlation(a, b).tolist() == pytest.approx(expected)
-
-
-def test_a_row_of_ties_has_no_rank_correlation():
-    assert settings.rank_correlation(torch.ones(5), torch.arange(5.0)).isnan()
-
-
 def test_a_trade_off_needs_both_measures():
     grid, up = [0.0, 0.1, 10.0, 100.0], torch.tensor([1.0, 2.0, 7.0, 9.0])
     assert settings.trade_off(grid, up, -up).item() == 1

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from spectral_lens.relevance.agreement import correlations, exponent
+from spectral_lens.relevance.agreement import correlations, exponent, rank_correlation
 
 
 @pytest.mark.parametrize("ranks", [False, True])
@@ -33,3 +33,15 @@ def test_the_exponent_is_the_slope_of_the_logarithms():
 def test_what_is_no_power_law_is_refused(x):
     with pytest.raises(ValueError, match="positive numbers"):
         exponent(torch.tensor(x), torch.ones(2))
+
+
+@pytest.mark.parametrize("points", [3, 6, 11])
+def test_rank_correlations_are_scipys(points):
+    a, b = torch.randn(4, points), torch.randint(0, 4, (4, points)).double()  # the second with ties
+    b[:, 0] = -1.0  # so that no row is constant
+    expected = [spearmanr(x, y).statistic for x, y in zip(a.numpy(), b.numpy(), strict=True)]
+    assert rank_correlation(a, b).tolist() == pytest.approx(expected)
+
+
+def test_a_row_of_ties_has_no_rank_correlation():
+    assert rank_correlation(torch.ones(5), torch.arange(5.0)).isnan()

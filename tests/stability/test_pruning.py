@@ -10,7 +10,8 @@ from spectral_lens.datasets import images
 from spectral_lens.explain.lrp import composite, gamma, lrp, zero
 from spectral_lens.nn.convnets import cnn
 from spectral_lens.nn.mlp import mlp
-from spectral_lens.stability.pruning import pruned, pruning_curves, random_orders
+from spectral_lens.relevance.scores import random_ranking
+from spectral_lens.stability.pruning import pruned, pruning_curves
 from spectral_lens.training import fit
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -42,20 +43,11 @@ def test_what_cannot_be_pruned():
             pruned(mlp([11, 3]), torch.tensor(places))
 
 
-def test_orders_by_chance():
-    orders = random_orders(17, [5, 3])
-    assert torch.equal(orders.sort().values, torch.arange(17).expand(2, 17))
-    assert torch.equal(orders[1], random_orders(17, [3])[0])
-    assert not torch.equal(orders[0], orders[1])
-    with pytest.raises(ValueError, match="no seeds"):
-        random_orders(17, [])
-
-
 def test_curves_are_those_of_masked_inputs():
     train, test = (part.flat().to(dtype=torch.float64) for part in images.digits())
     test, few = test.take(83), test.take(7)
     trained = fit(mlp([64, 9, 10], spectral=1), train, seeds=[3, 8], epochs=2, batch_size=50, dtype=torch.float64)
-    order, counts = random_orders(64, [1, 2]), [5, 40, 64]
+    order, counts = random_ranking(64, [1, 2]), [5, 40, 64]
     curves = pruning_curves(trained, order, counts=counts, test=test, few=few, rules=RULES)
     for r in range(2):
         net = trained.run(r).eval()
@@ -90,7 +82,7 @@ def test_curves_that_do_not_fit():
     trained = fit(mlp([64, 10]), data, seeds=[0, 1], epochs=1)
     options = {"test": data, "few": data.take(3), "rules": RULES}
     with pytest.raises(ValueError, match="3 orders for 2 runs"):
-        pruning_curves(trained, random_orders(64, [0, 1, 2]), counts=[5], **options)
+        pruning_curves(trained, random_ranking(64, [0, 1, 2]), counts=[5], **options)
     for counts in ([], [0, 5], [65]):
         with pytest.raises(ValueError, match="between 1 and the 64 inputs"):
-            pruning_curves(trained, random_orders(64, [0, 1]), counts=counts, **options)
+            pruning_curves(trained, random_ranking(64, [0, 1]), counts=counts, **options)

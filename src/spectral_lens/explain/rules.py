@@ -288,7 +288,7 @@ class box(Rule):
 
 def stabilised(denominator: Tensor, amount: float) -> Tensor:
     """The denominator, moved away from zero by that amount, upwards where it is zero."""
-    return denominator + amount * torch.where(denominator < 0, -1.0, 1.0)
+    return denominator + torch.where(denominator < 0, denominator.new_tensor(-amount), denominator.new_tensor(amount))
 
 
 def _raised(values: Tensor, amount: float) -> Tensor:

@@ -5,15 +5,14 @@ Measures have their settings in the last axis, in the order of the settings.
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.stats import rankdata
 from torch import Tensor
 
 from spectral_lens.explain.comparison import BETTER
+from spectral_lens.relevance.agreement import rank_correlation
 
-__all__ = ["agreement", "best", "rank_correlation", "sweet_spot", "trade_off"]
+__all__ = ["agreement", "best", "sweet_spot", "trade_off"]
 
 
 def best(values: Float[Tensor, "n points"], *, sign: int = 1) -> tuple[float, int]:
@@ -40,17 +39,6 @@ def sweet_spot(values: Float[Tensor, "*m points"]) -> Float[Tensor, "*m"]:
     if values.shape[-1] < 3:
         raise ValueError(f"{values.shape[-1]} settings have nothing between their ends: at least 3 are needed.")
     return values[..., 1:-1].amax(-1) / torch.maximum(values[..., 0], values[..., -1])
-
-
-def rank_correlation(a: Float[Tensor, "*m points"], b: Float[Tensor, "*m points"]) -> Float[Tensor, "*m"]:
-    """Spearman's rank correlation along the last axis, ties with their mean rank; nan where all is a tie.
-
-    >>> rank_correlation(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 8.0, 27.0])).item()
-    1.0
-    """
-    first, second = _ranks(a), _ranks(b)
-    norm = (first.square().sum(-1) * second.square().sum(-1)).sqrt()  # ranks are halves of integers: exact sums
-    return (first * second).sum(-1) / norm
 
 
 def trade_off(
@@ -84,9 +72,3 @@ def agreement(parts: Sequence[Mapping[str, Float[Tensor, "n _"]]]) -> Float[Tens
     oriented = torch.stack([s * torch.cat([each[name] for each in parts], 1) for name, s in BETTER.items()], 1)
     pairs = oriented.unsqueeze(1).expand(-1, len(BETTER), -1, -1)
     return rank_correlation(pairs, pairs.transpose(1, 2)).nanmean(0)
-
-
-def _ranks(values: Tensor) -> Float[Tensor, "*m points"]:
-    """The ranks less their mean, in double precision."""
-    ranks = torch.from_numpy(np.asarray(rankdata(values.detach().cpu().numpy(), axis=-1)))
-    return ranks - (values.shape[-1] + 1) / 2

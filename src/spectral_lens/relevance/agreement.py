@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from jaxtyping import Float, Float64
 from scipy.stats import rankdata
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from spectral_lens.relevance.scores import pearson
 
-__all__ = ["correlations", "exponent"]
+__all__ = ["correlations", "exponent", "rank_correlation"]
 
 
 def correlations(scores: Mapping[str, Float[Tensor, "r d"]], *, ranks: bool = False) -> Float64[Tensor, "m m"]:
@@ -26,9 +27,19 @@ def correlations(scores: Mapping[str, Float[Tensor, "r d"]], *, ranks: bool = Fa
     if len(shapes) != 1:
         raise ValueError(f"the scores must all have one shape, (runs, inputs), not {sorted(shapes)}.")
     values = [each.double().cpu() for each in scores.values()]
-    if ranks:
-        values = [torch.from_numpy(rankdata(each.numpy(), axis=-1)) for each in values]
-    return torch.stack([torch.stack([pearson(a, b).mean() for a in values]) for b in values])
+    correlation = rank_correlation if ranks else pearson
+    return torch.stack([torch.stack([correlation(a, b).mean() for a in values]) for b in values])
+
+
+def rank_correlation(a: Float[Tensor, "*m points"], b: Float[Tensor, "*m points"]) -> Float[Tensor, "*m"]:
+    """Spearman's rank correlation along the last axis, ties with their mean rank; nan where all is a tie.
+
+    >>> rank_correlation(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 8.0, 27.0])).item()
+    1.0
+    """
+    first, second = _ranks(a), _ranks(b)
+    norm = (first.square().sum(-1) * second.square().sum(-1)).sqrt()  # ranks are halves of integers: exact sums
+    return (first * second).sum(-1) / norm
 
 
 def exponent(x: Float[Tensor, " n"], y: Float[Tensor, " n"]) -> float:
@@ -44,3 +55,9 @@ def exponent(x: Float[Tensor, " n"], y: Float[Tensor, " n"]) -> float:
         raise ValueError("a power law needs positive numbers, and two different x at least.")
     x, y = x.log() - x.log().mean(), y.log() - y.log().mean()
     return ((x * y).sum() / (x * x).sum()).item()
+
+
+def _ranks(values: Tensor) -> Float[Tensor, "*m points"]:
+    """The ranks less their mean, in double precision."""
+    ranks = torch.from_numpy(np.asarray(rankdata(values.detach().cpu().numpy(), axis=-1)))
+    return ranks - (values.shape[-1] + 1) / 2

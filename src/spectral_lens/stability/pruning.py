@@ -15,7 +15,7 @@ from spectral_lens.operators.jacobian import jacobian
 from spectral_lens.operators.spectra import sigma, spectral_entropy
 from spectral_lens.training import Trained
 
-__all__ = ["pruned", "pruning_curves", "random_orders"]
+__all__ = ["pruned", "pruning_curves"]
 
 _KEPT = 0.1  # outputs with less than this share of the largest have relevance that is noise, as in `diagnose`
 
@@ -42,19 +42,6 @@ def pruned(model: nn.Module, kept: Int[Tensor, " k"]) -> nn.Module:
     return net
 
 
-def random_orders(inputs: int, seeds: Sequence[int]) -> Int[Tensor, "r d"]:
-    """For each seed its own order of the inputs, all equally likely: what a ranking is compared with.
-
-    Raises ValueError for no seeds.
-
-    >>> random_orders(4, [0, 1]).sort().values.tolist()
-    [[0, 1, 2, 3], [0, 1, 2, 3]]
-    """
-    if not len(seeds):
-        raise ValueError("no seeds, no orders: give at least one seed.")
-    return torch.stack([torch.randperm(inputs, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
-
-
 def pruning_curves(
     trained: Trained,
     order: Int[Tensor, "r d"],
@@ -79,7 +66,8 @@ def pruning_curves(
     >>> train, test = (part.flat() for part in images.digits())
     >>> trained = fit(mlp([64, 10]), train, seeds=[0, 1], epochs=1)
     >>> options = {"counts": [10, 30, 64], "test": test, "few": test.take(4), "rules": lambda net: zero()}
-    >>> curves = pruning_curves(trained, random_orders(64, [0, 1]), **options)
+    >>> from spectral_lens.relevance.scores import random_ranking
+    >>> curves = pruning_curves(trained, random_ranking(64, [0, 1]), **options)
     >>> {name: tuple(values.shape) for name, values in curves.items()}
     {'accuracy': (2, 3), 'entropy': (2, 3), 's_1': (2, 3), 'ssm': (2, 3)}
     """

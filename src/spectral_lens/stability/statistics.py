@@ -8,7 +8,7 @@ from jaxtyping import Float
 from scipy.stats import bootstrap, rankdata
 from torch import Tensor
 
-__all__ = ["Interval", "group_ranks", "quantiles_along", "rank_correlation", "separation"]
+__all__ = ["Interval", "bootstrap_rank_correlation", "group_ranks", "quantiles_along", "separation"]
 
 
 class Interval(NamedTuple):
@@ -19,7 +19,7 @@ class Interval(NamedTuple):
     high: float
 
 
-def rank_correlation(
+def bootstrap_rank_correlation(
     a: Float[Tensor, " n"],
     b: Float[Tensor, " n"],
     *,
@@ -35,11 +35,11 @@ def rank_correlation(
 
     >>> import torch
     >>> a = torch.arange(20.0)
-    >>> rank_correlation(a, a.exp(), seed=0)
+    >>> bootstrap_rank_correlation(a, a.exp(), seed=0)
     Interval(value=1.0, low=1.0, high=1.0)
     >>> b = torch.cat([-a[:10], 100 - a[:10]])  # falls in each half, and jumps up between the two
     >>> halves = [0] * 10 + [1] * 10
-    >>> [round(rank_correlation(a, b, groups=groups, seed=0).value, 2) for groups in (None, halves)]
+    >>> [round(bootstrap_rank_correlation(a, b, groups=groups, seed=0).value, 2) for groups in (None, halves)]
     [0.5, -1.0]
     """
     x, y = (group_ranks(values, groups) for values in (a, b))
