@@ -15,10 +15,15 @@ _SPECIAL = re.compile(f"([{re.escape(string.punctuation)}])")
 
 
 def readable(lines: Collection[str], keys: Collection[str]) -> list[str]:
-    """The docstring as reStructuredText; `keys`: of the bibliography.
+    r"""The docstring as reStructuredText; `keys`: of the bibliography.
 
-    >>> readable(["Twice `x`.", "", "    y = 2 x    [unknown2020]"], ())
-    ['Twice\\\\ \\\\ ``x``\\\\ \\\\.', '', '.. parsed-literal::', '', '    y \\\\= 2 x    \\\\[unknown2020\\\\]', '']
+    >>> print(*readable(["Twice `x`.", "", "    y = 2 x"], ()), sep="\n")
+    Twice \ ``x``\ \.
+    <BLANKLINE>
+    .. parsed-literal::
+    <BLANKLINE>
+        y \= 2 x
+    <BLANKLINE>
     """
     found: list[str] = []
     for block in re.split(r"\n\s*\n", "\n".join(lines).strip("\n")):
@@ -34,10 +39,10 @@ def readable(lines: Collection[str], keys: Collection[str]) -> list[str]:
 
 
 def summary(text: str) -> str:
-    """The first sentence, as Markdown without its source.
+    r"""The first sentence, as Markdown without its source.
 
-    >>> summary("Twice |x| of *all*, as `double`.  [chicchi, 5]  More of it.")
-    'Twice \\\\|x\\\\| of \\\\*all\\\\*, as `double`.'
+    >>> print(summary("Twice |x| of *all*, as `double`.  [chicchi, 5]  More of it."))
+    Twice \|x\| of \*all\*, as `double`.
     """
     first = " ".join(re.sub(rf"\s*{_SOURCE}", "", text.split("\n\n")[0]).split())
     first = re.split(r"(?<=\.) (?=[A-Z])", first)[0]

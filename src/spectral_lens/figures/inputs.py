@@ -12,7 +12,7 @@ from torch import Tensor
 
 from spectral_lens.figures.style import BLUE, CYCLE, GREY, RED, as_array, colour_of, spread, styled
 
-__all__ = ["distributions", "eigenvalues", "grid", "maps", "masked", "pair", "top"]
+__all__ = ["distributions", "eigenvalues", "examples", "grid", "maps", "masked", "pair", "top"]
 
 
 @styled

@@ -89,17 +89,30 @@ def traced(model: nn.Module) -> fx.GraphModule:
 
 
 def trained_parameters(layer: nn.Module, *, recurse: bool = True) -> dict[str, Tensor]:
-    """The parameters of a layer that are trained, by their names."""
+    """The parameters of a layer that are trained, by their names.
+
+    >>> list(trained_parameters(nn.Linear(3, 2).requires_grad_(False))), list(trained_parameters(nn.Linear(3, 2)))
+    ([], ['weight', 'bias'])
+    """
     return {name: each for name, each in layer.named_parameters(recurse=recurse) if each.requires_grad}
 
 
 def weighted_nodes(graph: fx.GraphModule) -> list[fx.Node]:
-    """The calls of layers with weights, in the order in which the model applies them."""
+    """The calls of layers with weights, in the order in which the model applies them.
+
+    >>> [node.target for node in weighted_nodes(traced(nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1))))]
+    ['0', '2']
+    """
     return [n for n in graph.graph.nodes if n.op == "call_module" and type(module_of(graph, n)) in _WEIGHTED]
 
 
 def module_of(graph: fx.GraphModule, node: fx.Node) -> nn.Module:
-    """The layer that a node calls."""
+    """The layer that a node calls.
+
+    >>> graph = traced(nn.Sequential(nn.Linear(3, 2), nn.ReLU()))
+    >>> module_of(graph, weighted_nodes(graph)[0])
+    Linear(in_features=3, out_features=2, bias=True)
+    """
     return graph.get_submodule(str(node.target))
 
 
@@ -118,7 +131,12 @@ def _described(graph: fx.GraphModule, node: fx.Node) -> str:
 
 
 def sees_the_input(graph: fx.GraphModule, node: fx.Node) -> bool:
-    """Whether nothing but a change of shape stands between the input and the layer."""
+    """Whether nothing but a change of shape stands between the input and the layer.
+
+    >>> graph = traced(nn.Sequential(nn.Flatten(), nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1)))
+    >>> [sees_the_input(graph, node) for node in weighted_nodes(graph)]
+    [True, False]
+    """
     before = node.args[0]
     while isinstance(before, fx.Node) and before.op != "placeholder":
         shaping = before.target in (torch.flatten, "flatten", "view", "reshape")

@@ -24,7 +24,7 @@ from spectral_lens.operators._pullback import Outputs, batch_size, checked, pull
 from spectral_lens.operators.linear import LinearOperator
 from spectral_lens.operators.spectra import sensitivity, sigma
 
-__all__ = ["Layer", "Norms", "jacobian", "jacobian_at", "jacobian_norms", "partial_products", "product_form"]
+__all__ = ["Layer", "Norms", "finite", "jacobian", "jacobian_at", "jacobian_norms", "partial_products", "product_form"]
 
 # exact types: a subclass may do something else
 _SHAPING = {nn.Flatten, nn.Identity, nn.Dropout}
@@ -130,7 +130,11 @@ def jacobian_norms(
 
 
 def finite(derivative: Tensor) -> Tensor:
-    """The derivative; raises ValueError for one that holds NaN or infinite values."""
+    """The derivative; raises ValueError for one that holds NaN or infinite values.
+
+    >>> finite(torch.ones(2))
+    tensor([1., 1.])
+    """
     if not derivative.isfinite().all():
         raise ValueError("the derivative is not finite: look for NaN or infinite values in the model's parameters.")
     return derivative

@@ -34,6 +34,7 @@ with optional("selector"):
 __all__ = [
     "by_gates",
     "by_sklearn",
+    "chance",
     "forest",
     "jaccard",
     "lasso",

@@ -17,6 +17,7 @@ __all__ = [
     "overall",
     "pair_difference",
     "pearson",
+    "random_ranking",
     "ranking",
     "relevance",
     "sparsity",

@@ -17,6 +17,7 @@ from spectral_lens.operators.spectra import attribution_condition, effective_ran
 __all__ = [
     "Sides",
     "condition_bound",
+    "forward_ratios",
     "forward_sensitivity",
     "kernel_perturbation",
     "kernel_size",

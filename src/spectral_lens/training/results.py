@@ -12,7 +12,7 @@ from spectral_lens.nn.mlp import tensors
 from spectral_lens.training import _batched
 from spectral_lens.training.losses import LOSSES, num_correct
 
-__all__ = ["Trained", "accuracy", "error", "predict", "recalibrated"]
+__all__ = ["Trained", "accuracy", "error", "evaluate", "predict", "recalibrated"]
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,16 @@ def recalibrated(trained: Trained, data: DataSet) -> Trained:
 
 @torch.no_grad()
 def evaluate(model: nn.Module, state: dict[str, Tensor], data: DataSet, loss: str) -> tuple[Tensor, Tensor]:
-    """Mean loss and accuracy of each run, in evaluation mode; a training's own look at its validation data."""
+    """Mean loss and accuracy of each run, in evaluation mode; a training's own look at its validation data.
+
+    >>> from spectral_lens import fit, mlp
+    >>> from spectral_lens.datasets import synthetic
+    >>> data = synthetic.independent(50, seeds=0)
+    >>> trained = fit(mlp([20, 2]), data, seeds=(1, 2, 3), epochs=1, progress=False)
+    >>> loss, accuracy = evaluate(trained.model, dict(trained.state), data, "cross_entropy")
+    >>> loss.shape, accuracy.shape
+    (torch.Size([3]), torch.Size([3]))
+    """
     runs = next(iter(state.values())).shape[0]
     trained = Trained(model.eval(), state, tuple(range(runs)), {}, {}, 0, 0.0)
     x, target = data.per_run(runs)
