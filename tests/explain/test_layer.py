@@ -1,0 +1,57 @@
+"""What a rule sees of a layer, against loops over its entries."""
+
+import pytest
+import torch
+from torch import nn
+
+from spectral_lens.explain._layer import layer_of
+from spectral_lens.nn.layers import SpectralConv2d, SpectralLinear
+
+pytestmark = pytest.mark.usefixtures("double")
+
+
+def entries(layer, a, bias):
+    """The contributions a_j w_jk, (n, k, d), and the biases, (k,), of a layer by its matrix."""
+    shape = layer(a).shape[1:]
+    unit = torch.eye(a[0].numel()).view(-1, *a.shape[1:])
+    matrix = (layer(unit) - layer(torch.zeros_like(unit))).flatten(1).mT
+    shift = layer(torch.zeros_like(a[:1])).flatten() if bias else torch.zeros(shape.numel())
+    return matrix * a.flatten(1).unsqueeze(1), shift
+
+
+@pytest.mark.parametrize("with_bias", [True, False])
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda: nn.Linear(5, 3), (5,)),
+        (lambda: SpectralLinear(5, 3), (5,)),
+        (lambda: nn.Conv2d(2, 3, 2), (2, 3, 4)),
+        (lambda: SpectralConv2d(2, 3, (1, 2), stride=2), (2, 3, 4)),
+    ],
+)
+@torch.no_grad()
+def test_sums_of_contributions_by_their_sign(make, shape, with_bias):
+    module = make()
+    for parameter in module.parameters():
+        nn.init.normal_(parameter)
+    a = (
+        torch.randn(4, 2, 3, 4)
+        if hasattr(module, "in_channels") or isinstance(module, SpectralConv2d)
+        else torch.randn(4, 5)
+    )
+    layer = layer_of(module, a, with_bias=with_bias)
+    parts, shift = entries(module, a, with_bias)
+    positive, negative = parts.clamp(min=0).sum(2) + shift.clamp(min=0), parts.clamp(max=0).sum(2) + shift.clamp(max=0)
+    torch.testing.assert_close(layer.output, module(a))
+    torch.testing.assert_close(layer.z.flatten(1), parts.sum(2) + shift)
+    torch.testing.assert_close(layer.positive.flatten(1), positive)
+    torch.testing.assert_close(layer.negative.flatten(1), negative)
+    assert (layer.b is None) == (not with_bias)
+
+
+def test_ones_stand_in_for_the_models_inputs_only():
+    module, a = nn.Linear(6, 2), torch.randn(3, 6)
+    factor = torch.ones(3, 2, 3)
+    assert torch.equal(layer_of(module, a, factor=factor).ones, torch.ones(3, 6))
+    with pytest.raises(ValueError, match="first_only"):
+        _ = layer_of(module, a).ones
