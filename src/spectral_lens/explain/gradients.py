@@ -61,7 +61,7 @@ def of_class(model: nn.Module, x: Float[Tensor, "n *d"], label: Int[Tensor, " m"
 def saliency(
     model: nn.Module, x: Float[Tensor, "n *d"], *, outputs: Outputs = None, chunk: int | None = None
 ) -> Float[Tensor, "n k *d"]:
-    """|gradient|.  [Simonyan et al. 2014]
+    """|gradient|.  [simonyan2014]
 
     >>> model, x = nn.Linear(5, 3).eval(), torch.rand(2, 5)
     >>> torch.equal(saliency(model, x)[0], model.weight.abs())
@@ -92,7 +92,7 @@ def integrated_gradients(
     outputs: Outputs = None,
     chunk: int | None = None,
 ) -> Float[Tensor, "n k *d"]:
-    """(x - baseline) times the mean gradient on the straight way from the baseline to x.  [Sundararajan et al. 2017]
+    """(x - baseline) times the mean gradient on the straight way from the baseline to x.  [sundararajan2017]
 
     rule: "right" takes `steps` equidistant points, the input among them, the baseline not, as maess does with ten;
     "gauss-legendre" takes that many points of the quadrature, which is far more precise for smooth models.
@@ -125,7 +125,7 @@ def smoothgrad(
 ) -> Float[Tensor, "n k *d"]:
     """The mean gradient of `samples` inputs with Gaussian noise of standard deviation `sigma`, in the units of x.
 
-    [Smilkov et al. 2017; ten samples in maess, 4.1]  times_input: multiplied by the input without noise.
+    [smilkov2017; ten samples in maess, 4.1]  times_input: multiplied by the input without noise.
     generator: of the noise, on the CPU, so that it is the same everywhere.
     Raises ValueError for no samples, and for a negative sigma.
 

@@ -4,7 +4,7 @@ LRP hands the relevance of a node to its inputs in proportion to their contribut
 (see `rules`).  Rewritten, each layer computes its usual output z, but with the derivative of zt, scaled by the fixed
 number z / zt.  Then relevance is the derivative of the output by a factor in front of each input, and automatic
 differentiation does the rest: no hooks, no patched weights, any precision, under vmap and forward mode too.
-[Montavon et al. 2019]
+[montavon2019]
 """
 
 import operator

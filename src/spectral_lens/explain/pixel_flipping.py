@@ -1,6 +1,6 @@
 """Pixel flipping: how fast an output falls while the inputs that an explanation ranks highest are taken away.
 
-[Samek et al. 2016; maess, 4.1]  All images, all rankings and all steps are one long list of masked images, which the
+[samek2017; maess, 4.1]  All images, all rankings and all steps are one long list of masked images, which the
 model sees in large batches.
 """
 
@@ -131,7 +131,7 @@ def blurred(sigma: float = 3.0) -> Imputer:
 
 
 def inpainted(radius: float = 3.0) -> Imputer:
-    """What OpenCV's fast marching makes of the pixels around, within that radius.  [Telea 2004]
+    """What OpenCV's fast marching makes of the pixels around, within that radius.  [telea2004]
 
     Each channel by itself, in single precision, several images at a time: OpenCV lets other threads work meanwhile.
 

@@ -2,7 +2,7 @@
 
 A rule hands the relevance R_k of a layer's outputs to its inputs in proportion to their contributions c_jk:
 
-    R_j = sum_t sum_k  c_jk^t / d_k^t  R_k        [Bach et al. 2015; Montavon et al. 2019]
+    R_j = sum_t sum_k  c_jk^t / d_k^t  R_k        [bach2015; montavon2019]
 
 It says, for each of its terms t (one, for most rules), the sum of the contributions over the inputs, and d.  The
 contributions themselves are read off that sum by differentiation: c_jk = a_j d(sum)_k / d a_j.
@@ -97,7 +97,7 @@ class _Amount(Rule):
 
 @dataclass(frozen=True)
 class zero(Rule):
-    """Contributions a_j w_jk: LRP-0.  [Bach et al. 2015]
+    """Contributions a_j w_jk: LRP-0.  [bach2015]
 
     In a piecewise linear network the gradient times the input, also where contributions cancel to a sum of zero.
 
@@ -117,7 +117,7 @@ class zero(Rule):
 class epsilon(_Amount):
     """Contributions a_j w_jk, whose sum is moved away from zero by `amount` in the denominator.
 
-    [Bach et al. 2015]  Raises ValueError for a negative amount.
+    [bach2015]  Raises ValueError for a negative amount.
 
     >>> layer = Layer(torch.nn.functional.linear, torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, -1.0]]))
     >>> epsilon(0.5).terms(layer)
@@ -130,7 +130,7 @@ class epsilon(_Amount):
 
 @dataclass(frozen=True)
 class gamma(_Amount):
-    """Contributions a_j (w_jk + gamma w_jk^+), for inputs that are not negative.  [maess, eq. 3; Montavon et al. 2019]
+    """Contributions a_j (w_jk + gamma w_jk^+), for inputs that are not negative.  [maess, eq. 3; montavon2019]
 
     Raises ValueError for a negative gamma.
 
@@ -178,7 +178,7 @@ class generalised_gamma(_Amount):
 class alpha_beta(Rule):
     """alpha times the positive contributions over their sum, minus beta times the negative ones over theirs.
 
-    [Bach et al. 2015]  Outputs that lack one kind lose its part.
+    [bach2015]  Outputs that lack one kind lose its part.
     Raises ValueError unless alpha - beta = 1 and beta is not negative.
 
     >>> layer = Layer(torch.nn.functional.linear, torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, -1.0]]))
@@ -203,7 +203,7 @@ class alpha_beta(Rule):
 
 
 def z_plus(*, bias: bool = True, stabiliser: float = 0.0) -> Rule:
-    """The positive contributions alone: alpha = 1, beta = 0.  [Montavon et al. 2017]
+    """The positive contributions alone: alpha = 1, beta = 0.  [montavon2017]
 
     >>> z_plus() == alpha_beta(1.0, 0.0)
     True
@@ -213,7 +213,7 @@ def z_plus(*, bias: bool = True, stabiliser: float = 0.0) -> Rule:
 
 @dataclass(frozen=True)
 class w_square(Rule):
-    """Contributions w_jk^2, whatever the inputs: for first layers with inputs of any size.  [Montavon et al. 2017]
+    """Contributions w_jk^2, whatever the inputs: for first layers with inputs of any size.  [montavon2017]
 
     bias: with its square in the denominator, as zennit has it; by default it is left out.
 
@@ -234,7 +234,7 @@ class w_square(Rule):
 
 @dataclass(frozen=True)
 class flat(Rule):
-    """The same contribution of every input, whatever it is: for first layers.  [Lapuschkin et al. 2019]
+    """The same contribution of every input, whatever it is: for first layers.  [lapuschkin2019]
 
     >>> a, w = torch.zeros(1, 2), torch.tensor([[3.0, -1.0]])
     >>> layer = Layer(torch.nn.functional.linear, a, w, factor=torch.ones(1, 2))
@@ -255,7 +255,7 @@ class flat(Rule):
 class box(Rule):
     """Contributions x_j w_jk - low w_jk^+ - high w_jk^-: the rule z^B, for first layers with inputs in [low, high].
 
-    [Montavon et al. 2017; zennit's ZBox]  The bounds are one number each, or one for each channel of images.
+    [montavon2017; zennit's ZBox]  The bounds are one number each, or one for each channel of images.
     Raises ValueError for bounds that are not one lower and one higher each.
 
     >>> box(0.0, [1.0])

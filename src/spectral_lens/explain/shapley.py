@@ -1,7 +1,7 @@
 """Shapley values of the inputs, for all outputs at once: what an input adds, averaged over all orders of adding it.
 
 Inputs that are absent are set to a baseline.  The outputs of a masked batch serve every explained output together, so
-ten outputs cost what one costs.  [Shapley 1953; Strumbelj and Kononenko 2014]
+ten outputs cost what one costs.  [shapley1953; strumbelj2014]
 """
 
 import math

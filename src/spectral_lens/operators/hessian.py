@@ -1,6 +1,6 @@
 """The second derivative of the loss by the parameters, known by its products with vectors.
 
-    H = d^2 L / d theta^2,     GGN = mean_i J_theta(x_i)^T (d^2 l / d f^2) J_theta(x_i)        [Schraudolph 2002]
+    H = d^2 L / d theta^2,     GGN = mean_i J_theta(x_i)^T (d^2 l / d f^2) J_theta(x_i)        [schraudolph2002]
 
 The gradient's own pull-back is a product with H, as H is symmetric; what it needs of the forward and the backward pass
 is computed once for all products.  `lanczos` reads the spectrum off them.

@@ -103,7 +103,7 @@ def eigenvalues(
 ) -> Eigenpairs:
     """The first k eigenvalues, those that `which` names, in the order that it names, by the block method of Lanczos.
 
-    From k starts, so that an eigenvalue that occurs several times is found as often.  [Golub and Underwood 1977]
+    From k starts, so that an eigenvalue that occurs several times is found as often.  [golub1977]
     Until all k residuals are below `tolerance` of the largest magnitude, or after `steps` products; twice as many
     vectors are held.  Estimates and residuals are to be read as those of `extreme_eigenvalues`.
     which: "largest", "smallest", or "magnitude" for those farthest from zero.
@@ -154,9 +154,9 @@ def spectral_density(
     width: standard deviation of the Gaussians; by default h, the range of the values over `steps`, which is what so
     many steps resolve: halfway between neighbours h apart each has fallen to exp(-1/8) of its height.  In the usual
     form h / sqrt(8 log kappa) that is kappa = 1.13; EVSL, by one of the method's authors, takes 1.25, and
-    [Papyan 2020] 3, which draws more of the single Ritz values.
+    [papyan2020] 3, which draws more of the single Ritz values.
     draws: starts to average over.  Their scatter falls with the square root of draws times eigenvalues: for the
-    thousands of a network [Papyan 2020] takes one, three are for smaller ones.
+    thousands of a network [papyan2020] takes one, three are for smaller ones.
     points: of the grid, which reaches three widths beyond the values: nearly nine to a width at 40 steps.
     Raises ValueError for less than one draw or point, for a width that is not positive, and as `extreme_eigenvalues`.
 

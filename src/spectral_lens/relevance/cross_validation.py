@@ -13,7 +13,7 @@ __all__ = ["change_by_count", "one_standard_error"]
 def one_standard_error(results: Mapping[str, Any]) -> int:
     """The first candidate of a grid whose score lies within one standard error of the best: `refit` of GridSearchCV.
 
-    The grid has to go from simple to complex, so that the first is the simplest.  [Breiman et al. 1984, 3.4.3]
+    The grid has to go from simple to complex, so that the first is the simplest.  [breiman1984, 3.4.3]
     results: `cv_results_`; the standard error is the standard deviation over the folds over the root of their number.
 
     >>> folds = {f"split{k}_test_score": None for k in range(4)}

@@ -136,7 +136,7 @@ class PairedTest(NamedTuple):
 def paired_test(a: Float[Tensor, "r *m"], b: Float[Tensor, "*shape"]) -> PairedTest:
     """a - b run by run, in float64, and how likely so large a mean is where the true one is zero (or below).
 
-        t = mean / (sd / sqrt(r)),   p = P(T > t) with r - 1 degrees of freedom        [Student 1908]
+        t = mean / (sd / sqrt(r)),   p = P(T > t) with r - 1 degrees of freedom        [student1908]
 
     One column for each further axis; no correction for many tests.  p is nan where there is one run, or where all
     differences are zero.  Raises ValueError where the shapes differ.

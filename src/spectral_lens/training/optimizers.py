@@ -31,7 +31,7 @@ def _power(theta: Tensor) -> Tensor:
 
 
 def adam(theta: Matrix, lr: Column, *, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> Optimizer:
-    """theta -= lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps).  [Kingma and Ba 2015, algorithm 1]
+    """theta -= lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps).  [kingma2015, algorithm 1]
 
     By torch's fused kernel, which reads and writes each number once.
 
@@ -56,7 +56,7 @@ def adam(theta: Matrix, lr: Column, *, beta1: float = 0.9, beta2: float = 0.999,
 
 
 def adamax(theta: Matrix, lr: Column, *, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> Optimizer:
-    """theta -= lr m / (1 - beta1^t) / u,  u = max(beta2 u, |g| + eps).  [Kingma and Ba 2015, algorithm 2]
+    """theta -= lr m / (1 - beta1^t) / u,  u = max(beta2 u, |g| + eps).  [kingma2015, algorithm 2]
 
     >>> theta = torch.zeros(2, 1)
     >>> adamax(theta, torch.tensor([[0.1], [0.2]])).update(torch.full((2, 1), 3.0))
