@@ -184,7 +184,7 @@ def measure_ssm(given: Given) -> list[Line]:
 
     def estimated() -> tuple[golub_kahan.Estimate, golub_kahan.Estimate]:
         draw = torch.Generator().manual_seed(0)
-        R = quality.redistribution_operator(lambda factor: forward(x, factor), ones, share=SHARE)
+        R = quality.redistribution_operator(lambda factor: forward(x, factor), ones, threshold=SHARE)
         sigma = golub_kahan.spectral_norm(R, tolerance=TOLERANCE, generator=draw)
         return sigma, hutchinson.frobenius_norm(R, draws=DRAWS, generator=draw)
 
@@ -192,7 +192,7 @@ def measure_ssm(given: Given) -> list[Line]:
         with torch.no_grad():
             _, back = vjp(lambda factor: forward(x, factor), ones)  # type: ignore[misc]
             relevance = torch.stack([back(row.unsqueeze(0))[0] for row in eye], 1)
-            R = quality.redistribution(relevance, share=SHARE).R
+            R = quality.redistribution(relevance, threshold=SHARE).R
             # row by row: torch's norm of 1e8 single numbers in one go is almost 1% too small
             norm = torch.linalg.vector_norm(torch.linalg.vector_norm(R, dim=2), dim=1)
             return relevance, spectra.sigma(R)[:, 0], norm

@@ -18,11 +18,11 @@ def network():
 
 def test_spectral_measures_at_each_setting():
     relevance = [torch.randn(3, 5, 2, 7) for _ in range(4)]
-    found = comparison.spectral(iter(relevance), share=0.1)
+    found = comparison.spectral(iter(relevance), threshold=0.1)
     assert list(found) == ["stability", "sensitivity", "SSM"]
     for k, E in enumerate(relevance):
         for n in range(3):
-            R = redistribution(E[n : n + 1], share=0.1).R
+            R = redistribution(E[n : n + 1], threshold=0.1).R
             for name, measure in {"stability": stability, "sensitivity": sensitivity, "SSM": ssm}.items():
                 assert float(found[name][n, k]) == pytest.approx(float(measure(R)), rel=1e-9)
 

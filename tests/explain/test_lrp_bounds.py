@@ -150,7 +150,7 @@ def images(n=3):
     return torch.rand(n, 2, 6, 7)
 
 
-def by_hand(model, x, rules, kept):
+def by_hand(model, x, rules, mask):
     """The largest column of each layer among the active ones, among the kept ones at the outputs."""
     norms, rules = {}, iter(rules)
     for name, layer in model.named_children():
@@ -158,7 +158,7 @@ def by_hand(model, x, rules, kept):
         if hasattr(layer, "weight"):
             inputs = columns(layer, before, next(rules))
             sizes = inputs.abs().sum(2) + (1 - inputs.sum(2)).abs()
-            reached = kept if layer is model[-1] else x.flatten(1) > 0
+            reached = mask if layer is model[-1] else x.flatten(1) > 0
             norms[name] = torch.where(reached, sizes, 0).amax(1)
     return norms
 
@@ -171,10 +171,10 @@ RULES = [[zero()] * 3, [gamma(0.4)] * 3, [gamma(2.0), gamma(0.1), zero()],
 @pytest.mark.parametrize("rules", RULES, ids=range(4))
 def test_a_layers_norm_is_its_largest_column(rules, bias):
     model, x = network(bias=bias), images()
-    kept = torch.rand(3, 7) < 0.5
-    kept[:, 2] = True
-    expected = by_hand(model, x, rules, kept)
-    found = layer_norms(model, x, rules=rules, kept=kept)
+    mask = torch.rand(3, 7) < 0.5
+    mask[:, 2] = True
+    expected = by_hand(model, x, rules, mask)
+    found = layer_norms(model, x, rules=rules, mask=mask)
     assert list(found) == ["0", "4", "6"]
     for name, norm in found.items():
         assert_close(norm, expected[name], 1e-9)
@@ -183,9 +183,9 @@ def test_a_layers_norm_is_its_largest_column(rules, bias):
 def test_what_is_kept_counts_at_the_outputs_only():
     model, x = network(hidden=7), images()
     every = layer_norms(model, x, rules=gamma(0.2))
-    all_of_them = layer_norms(model, x, rules=gamma(0.2), kept=torch.ones(3, 7, dtype=torch.bool))
+    all_of_them = layer_norms(model, x, rules=gamma(0.2), mask=torch.ones(3, 7, dtype=torch.bool))
     largest = columns(model[6], model[:6](x).detach(), gamma(0.2)).abs().sum(2).argmax(1)
-    without_it = layer_norms(model, x, rules=gamma(0.2), kept=torch.arange(7) != largest[:, None])
+    without_it = layer_norms(model, x, rules=gamma(0.2), mask=torch.arange(7) != largest[:, None])
     for name in ("0", "4"):
         assert torch.equal(every[name], without_it[name])
     assert torch.equal(every["6"], all_of_them["6"])
@@ -276,11 +276,11 @@ def test_one_input_that_all_outputs_repeat_reaches_the_bound():
 
 @settings(deadline=None, derandomize=True, max_examples=60)
 @given(st.integers(0, 2**30), st.tuples(*[st.floats(0, 3)] * 3), st.sampled_from([0.0, 0.05, 0.3]))
-def test_the_product_is_never_below_the_largest_singular_value(seed, amounts, share):
+def test_the_product_is_never_below_the_largest_singular_value(seed, amounts, threshold):
     torch.manual_seed(seed)
     model, x, rules = network(), images(2), [gamma(amount) for amount in amounts]
     relevance = lrp(model, x, rules=rules)
     assume((relevance.flatten(2).sum(2) != 0).any(1).all())
-    R, kept = redistribution(relevance, share=share)
-    bound = product_bound(layer_norms(model, x, rules=rules, kept=kept), kept.sum(1).double())
+    R, mask = redistribution(relevance, threshold=threshold)
+    bound = product_bound(layer_norms(model, x, rules=rules, mask=mask), mask.sum(1).double())
     assert (sigma(R)[:, 0] <= bound * (1 + 1e-6)).all()

@@ -18,20 +18,20 @@ def network():
     ).eval()  # fmt: skip
 
 
-def assert_stands_for(operator, R, kept):
+def assert_stands_for(operator, R, mask):
     n, k, d = R.shape
     z, u = torch.randn(n, k), torch.randn(n, d)
     assert operator.shape == R.shape
-    assert torch.equal(operator @ torch.ones(n, d) != 0, kept)
+    assert torch.equal(operator @ torch.ones(n, d) != 0, mask)
     torch.testing.assert_close(operator.mT @ z, torch.einsum("nkd,nk->nd", R, z), rtol=1e-9, atol=1e-11)
     torch.testing.assert_close(operator @ u, torch.einsum("nkd,nd->nk", R, u), rtol=1e-9, atol=1e-11)
 
 
 def test_lrp_of_some_outputs_and_of_those_above_a_share():
     model, x = network(), torch.rand(3, 1, 5, 6)
-    R = redistribution(lrp(model, x, rules=gamma(0.3)), share=0.2)
-    assert not R.kept.all()
-    assert_stands_for(matrix_free.of_lrp(model, x, rules=gamma(0.3), share=0.2), *R)
+    R = redistribution(lrp(model, x, rules=gamma(0.3)), threshold=0.2)
+    assert not R.mask.all()
+    assert_stands_for(matrix_free.of_lrp(model, x, rules=gamma(0.3), threshold=0.2), *R)
     some = redistribution(lrp(model, x, rules=gamma(0.3), outputs=[4, 1]))
     assert_stands_for(matrix_free.of_lrp(model, x, rules=gamma(0.3), outputs=[4, 1]), *some)
 

@@ -42,15 +42,15 @@ def test_a_model_with_biases_and_a_silent_layer_are_refused():
 
 
 def test_upper_bounds_are_torchs_norms_and_hold():
-    R, kept = torch.randn(6, 4, 9), torch.rand(6, 4) < 0.7
-    kept[:, 0] = True
-    R = R * kept.unsqueeze(2)
-    found = norms.upper_bounds(R, kept)
+    R, mask = torch.randn(6, 4, 9), torch.rand(6, 4) < 0.7
+    mask[:, 0] = True
+    R = R * mask.unsqueeze(2)
+    found = norms.upper_bounds(R, mask)
     columns = R.mT  # d x k, as in the papers
     one, infinite = (torch.linalg.matrix_norm(columns, ord=o) for o in (1, float("inf")))
     expected = [
         torch.linalg.matrix_norm(columns, ord=2), torch.linalg.matrix_norm(columns),
-        (one * infinite).sqrt(), kept.sum(1).sqrt() * one,
+        (one * infinite).sqrt(), mask.sum(1).sqrt() * one,
     ]  # fmt: skip
     for value, norm in zip(found.values(), expected, strict=True):
         torch.testing.assert_close(value, norm)

@@ -31,9 +31,9 @@ def test_sensitivity_of_many_entries_in_single_precision():
 
 
 def test_columns_sum_to_one():
-    R, kept = redistribution(torch.randn(3, 4, 2, 5))
+    R, mask = redistribution(torch.randn(3, 4, 2, 5))
     assert R.shape == (3, 4, 10)
-    assert kept.all()
+    assert mask.all()
     assert_close(R.sum(2), torch.ones(3, 4), 1e-10)
 
 
@@ -44,17 +44,17 @@ def test_columns_can_be_divided_by_the_outputs():
 
 def test_small_columns_are_left_out():
     relevance = torch.tensor([[[3.0, 1.0], [-0.5, 0.1], [0.3, 0.05], [1.0, -1.0]]])  # sums 4, -0.4, 0.35, 0
-    assert redistribution(relevance).kept.tolist() == [[True, True, True, False]]
-    R, kept = redistribution(relevance, share=0.1)
-    assert kept.tolist() == [[True, True, False, False]]
+    assert redistribution(relevance).mask.tolist() == [[True, True, True, False]]
+    R, mask = redistribution(relevance, threshold=0.1)
+    assert mask.tolist() == [[True, True, False, False]]
     assert R[0].tolist() == [[0.75, 0.25], pytest.approx([1.25, -0.25]), [0, 0], [0, 0]]
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"share": 1.0}, "share=1.0"),
-        ({"share": -0.1}, "share=-0.1"),
+        ({"share": 1.0}, "threshold=1.0"),
+        ({"share": -0.1}, "threshold=-0.1"),
         ({"relevance": torch.full((1, 2, 3), float("inf"))}, "NaN or infinite"),
         ({"relevance": torch.tensor([[[1.0, 2.0]], [[1.0, -1.0]]])}, r"samples \[1\]"),
     ],
@@ -171,11 +171,13 @@ def network(outputs=11, *, bias=True):
     ).eval()  # fmt: skip
 
 
-def both(model, x, rules, share=0.0):
+def both(model, x, rules, threshold=0.0):
     """R formed, and the operator that stands for it."""
-    formed = redistribution(lrp.lrp(model, x, rules=rules), share=share)
+    formed = redistribution(lrp.lrp(model, x, rules=rules), threshold=threshold)
     forward = lrp.rewritten(model, rules=rules)
-    return formed, quality.redistribution_operator(lambda factor: forward(x, factor), torch.ones_like(x), share=share)
+    return formed, quality.redistribution_operator(
+        lambda factor: forward(x, factor), torch.ones_like(x), threshold=threshold
+    )
 
 
 RULES = [[lrp.zero()] * 3, [lrp.gamma(0.3)] * 3, [lrp.box(0.0, 1.0), lrp.gamma(0.3), lrp.zero()]]
@@ -183,15 +185,15 @@ RULES = [[lrp.zero()] * 3, [lrp.gamma(0.3)] * 3, [lrp.box(0.0, 1.0), lrp.gamma(0
 
 @pytest.mark.parametrize("rules", RULES, ids=["zero", "gamma", "box"])
 def test_products_are_those_of_the_matrix(rules):
-    (R, kept), operator = both(network(), torch.rand(4, 1, 6, 7), rules, share=0.2)
+    (R, mask), operator = both(network(), torch.rand(4, 1, 6, 7), rules, threshold=0.2)
     assert operator.shape == R.shape == (4, 11, 42)
-    assert not kept.all()
+    assert not mask.all()
     z, u, block = torch.randn(4, 11), torch.randn(4, 42), torch.randn(4, 42, 3)
     assert_close(operator.mT @ z, torch.einsum("nkd,nk->nd", R, z), 1e-10)
     assert_close(operator @ u, torch.einsum("nkd,nd->nk", R, u), 1e-10)
     assert_close(operator @ block, R @ block, 1e-10)
     assert_close(operator.to_dense(), R, 1e-10)
-    assert not operator.to_dense()[~kept].any()
+    assert not operator.to_dense()[~mask].any()
 
 
 def test_gradient_times_input_is_one_of_them():
@@ -204,7 +206,7 @@ def test_gradient_times_input_is_one_of_them():
 @pytest.mark.parametrize("seed", range(50))
 def test_estimates_are_within_their_errors(seed):
     torch.manual_seed(seed)
-    (R, _), operator = both(network(23), torch.rand(3, 1, 6, 7), RULES[seed % 3], share=0.05)
+    (R, _), operator = both(network(23), torch.rand(3, 1, 6, 7), RULES[seed % 3], threshold=0.05)
     draw = torch.Generator().manual_seed(seed)
     first = spectral_norm(operator, tolerance=0.01, generator=draw)
     true = sigma(R)[:, 0]
@@ -217,7 +219,7 @@ def test_the_norms_error_is_a_standard_error():
     far = []
     for seed in range(50):
         torch.manual_seed(seed)
-        (R, _), operator = both(network(23), torch.rand(3, 1, 6, 7), RULES[seed % 3], share=0.05)
+        (R, _), operator = both(network(23), torch.rand(3, 1, 6, 7), RULES[seed % 3], threshold=0.05)
         norm = frobenius_norm(operator, draws=6, generator=torch.Generator().manual_seed(seed))
         far.append((norm.value - sensitivity(R)).abs() / (norm.error + 1e-9 * sensitivity(R)))
     assert (torch.cat(far) < 2.57).double().mean() > 0.88  # Student's t with five degrees of freedom: 95%

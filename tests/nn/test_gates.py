@@ -24,36 +24,36 @@ def uniform(*shape, seed=0):
 @pytest.mark.parametrize("kind", GATES)
 def test_the_probability_is_that_of_the_gates(kind):
     gates = GATES[kind](5).double()
-    place = torch.tensor([-1.3, -0.2, 0.0, 0.4, 1.1], dtype=torch.float64)
-    drawn = gates.gate(place, uniform(200_000, 5))
+    location = torch.tensor([-1.3, -0.2, 0.0, 0.4, 1.1], dtype=torch.float64)
+    drawn = gates.gate(location, uniform(200_000, 5))
     assert drawn.min() == 0
     assert drawn.max() == 1
     found = (drawn > 0).double().mean(0)
-    torch.testing.assert_close(found, gates.probability(place), atol=4 * 0.5 / math.sqrt(200_000), rtol=0)
+    torch.testing.assert_close(found, gates.probability(location), atol=4 * 0.5 / math.sqrt(200_000), rtol=0)
 
 
 def test_stochastic_gates_are_a_clipped_normal():
-    gates, place = StochasticGates(1), torch.tensor([0.3], dtype=torch.float64)
+    gates, location = StochasticGates(1), torch.tensor([0.3], dtype=torch.float64)
     # the median and one standard deviation above: Phi(1) = .8413447...
-    found = gates.gate(place, torch.tensor([[0.5], [0.8413447460685429], [0.999]], dtype=torch.float64))
+    found = gates.gate(location, torch.tensor([[0.5], [0.8413447460685429], [0.999]], dtype=torch.float64))
     torch.testing.assert_close(found, torch.tensor([[0.3], [0.8], [1.0]], dtype=torch.float64), rtol=0, atol=1e-9)
 
 
 def test_hard_concrete_gates_by_hand():
-    gates, place = HardConcreteGates(1), torch.tensor([0.7], dtype=torch.float64)
+    gates, location = HardConcreteGates(1), torch.tensor([0.7], dtype=torch.float64)
     s = 1 / (1 + math.exp(-(math.log(0.6 / 0.4) + 0.7) / (2 / 3)))
-    found = gates.gate(place, torch.tensor([[0.6]], dtype=torch.float64)).item()
+    found = gates.gate(location, torch.tensor([[0.6]], dtype=torch.float64)).item()
     assert found == pytest.approx(min(1, s * 1.2 - 0.1), abs=1e-12)
-    assert gates.gate(place, None).item() == pytest.approx(1.2 / (1 + math.exp(-0.7)) - 0.1, abs=1e-12)
+    assert gates.gate(location, None).item() == pytest.approx(1.2 / (1 + math.exp(-0.7)) - 0.1, abs=1e-12)
 
 
 @pytest.mark.parametrize("kind", GATES)
 @pytest.mark.parametrize("extreme", [0.0, 1 - 2**-53])
 def test_the_ends_of_the_uniform_numbers_stay_finite(kind, extreme):
     gates = GATES[kind](3)
-    place = torch.tensor([-2.0, 0.0, 2.0], dtype=torch.float64, requires_grad=True)
-    drawn = gates.gate(place, torch.full((2, 3), extreme, dtype=torch.float64))
-    (slope,) = torch.autograd.grad(drawn.sum(), place)
+    location = torch.tensor([-2.0, 0.0, 2.0], dtype=torch.float64, requires_grad=True)
+    drawn = gates.gate(location, torch.full((2, 3), extreme, dtype=torch.float64))
+    (slope,) = torch.autograd.grad(drawn.sum(), location)
     assert drawn.isfinite().all()
     assert slope.isfinite().all()
 
@@ -62,14 +62,14 @@ def test_the_ends_of_the_uniform_numbers_stay_finite(kind, extreme):
 def test_side_by_side_gates_are_each_runs_own(kind):
     net = nn.Sequential(GATES[kind](4), nn.Linear(4, 3)).double()
     state, x, numbers = stack(net, (3, 8)), uniform(2, 5, 4), uniform(2, 5, 4, seed=1)
-    state["0.place"] = uniform(2, 4, seed=2) - 0.5
+    state["0.location"] = uniform(2, 4, seed=2) - 0.5
     out = forward(net.train(), state, x, draw=lambda shape: numbers)
     for r in range(2):
-        gated = x[r] * net[0].gate(state["0.place"][r], numbers[r])
+        gated = x[r] * net[0].gate(state["0.location"][r], numbers[r])
         torch.testing.assert_close(out[r], gated @ state["1.weight"][r].T + state["1.bias"][r])
     net.eval()
     out = forward(net, state, x)
-    gated = x[1] * net[0].gate(state["0.place"][1], None)
+    gated = x[1] * net[0].gate(state["0.location"][1], None)
     torch.testing.assert_close(out[1], gated @ state["1.weight"][1].T + state["1.bias"][1])
     with pytest.raises(ValueError, match="gates in training mode"):
         forward(net.train(), state, x)
@@ -80,7 +80,7 @@ def test_a_module_alone_draws_and_rests(kind):
     gates = GATES[kind](6)
     x = torch.ones(50, 6)
     assert len({tuple(row.tolist()) for row in gates.train()(x)}) > 1
-    torch.testing.assert_close(gates.eval()(x), gates.gate(gates.place, None).expand(50, 6))
+    torch.testing.assert_close(gates.eval()(x), gates.gate(gates.location, None).expand(50, 6))
 
 
 @pytest.mark.parametrize("kind", GATES)
@@ -93,6 +93,6 @@ def test_a_price_closes_the_gates_of_what_does_not_matter(kind):
     for name, layer in mlp([6, 16, 2], spectral=0).named_children():
         net.add_module(name, layer)
     trained = fit(net, data, seeds=(1, 2), epochs=60, batch_size=40, lr=0.02, penalty=OpenGates(gates, 0.05), **DOUBLE)
-    chance = gates.probability(trained.state["gates.place"])
+    chance = gates.probability(trained.state["gates.location"])
     assert (chance[:, 2] > 0.9).all()
     assert (chance[:, [0, 1, 3, 4, 5]] < 0.5).all()

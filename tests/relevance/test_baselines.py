@@ -9,12 +9,12 @@ from sklearn.linear_model import LogisticRegression
 
 from spectral_lens.datasets import synthetic
 from spectral_lens.relevance.baselines import (
-    by_gates,
     by_sklearn,
     chance,
     forest,
     jaccard,
     lasso,
+    learned_gates,
     mutual_information,
     permutation,
     sparse_linear,
@@ -35,7 +35,7 @@ def known():
 @pytest.mark.parametrize("kind", ["stochastic", "hard concrete"])
 def test_gates_find_what_matters(known, kind):
     data, truth = known
-    scores = by_gates(
+    scores = learned_gates(
         data, kind=kind, penalty=0.02, hidden=[8], seeds=(5, 6), epochs=60, batch_size=50, lr=0.02, **OPTIONS
     )
     assert scores.shape == (2, 8)
@@ -69,7 +69,7 @@ def test_jaccard_by_hand():
 
 def test_unknown_gates_are_refused(known):
     with pytest.raises(ValueError, match="is unknown"):
-        by_gates(known[0], kind="garden", penalty=1.0, hidden=[4], seeds=(1, 2), epochs=1)
+        learned_gates(known[0], kind="garden", penalty=1.0, hidden=[4], seeds=(1, 2), epochs=1)
 
 
 SKLEARN = {

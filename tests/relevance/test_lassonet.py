@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 
 from spectral_lens.datasets import synthetic
 from spectral_lens.relevance import lassonet as path
-from spectral_lens.relevance.lassonet import hierarchical, lassonet
+from spectral_lens.relevance.lassonet import hier_prox, lassonet
 from spectral_lens.relevance.scores import ranking
 
 
@@ -32,7 +32,7 @@ def test_the_proximal_step_is_the_minimum(seed, strength, bound, outputs, nodes)
     skip = torch.randn(2, outputs, 7, dtype=torch.float64, generator=generator)
     first = torch.randn(2, nodes, 7, dtype=torch.float64, generator=generator)
     skip[0, :, 3] = 0
-    b, w = hierarchical(skip, first, strength=strength, bound=bound)
+    b, w = hier_prox(skip, first, strength=strength, bound=bound)
     length = b.norm(dim=1)
     assert (w.abs() <= bound * length.unsqueeze(1) + 1e-12).all()
     for r in range(2):
@@ -45,7 +45,7 @@ def test_the_proximal_step_is_the_minimum(seed, strength, bound, outputs, nodes)
 
 def test_without_a_price_a_pair_inside_the_bound_stays():
     skip, first = torch.ones(1, 2, 3, dtype=torch.float64), torch.full((1, 4, 3), 0.2, dtype=torch.float64)
-    b, w = hierarchical(skip, first, strength=0.0, bound=1.0)
+    b, w = hier_prox(skip, first, strength=0.0, bound=1.0)
     torch.testing.assert_close(b, skip)
     torch.testing.assert_close(w, first)
 

@@ -12,7 +12,7 @@ from spectral_lens.relevance.scores import (
     of_inputs,
     ranking,
 )
-from spectral_lens.relevance.top_k import by_count, needed
+from spectral_lens.relevance.top_k import min_features, top_k_curve
 from spectral_lens.training import Trained, accuracy, error, fit
 from spectral_lens.training._parameters import stack
 
@@ -46,7 +46,7 @@ def trained():
 def test_accuracy_by_count_is_the_loop(trained, counts, chunk):
     data = toy(23, (6,), 3, seed=1)
     order = ranking(of_inputs(trained))
-    found = by_count(trained, data, order, counts=counts, chunk=chunk)
+    found = top_k_curve(trained, data, order, counts=counts, chunk=chunk)
     every = list(range(1, 7)) if counts is None else list(counts)
     models = [trained.run(r) for r in range(2)]
     expected = oracles.accuracy_by_count(models, data.x, data.y, order, every, torch.zeros(6))
@@ -59,7 +59,7 @@ def test_for_a_quantity_it_is_the_error():
     options = {"epochs": 4, "batch_size": 8, "lr": 0.01, "loss": "mae", "dtype": torch.float64, "device": "cpu"}
     trained = fit(mlp([6, 5, 1]), data, seeds=[2, 9], **options)
     order = ranking(of_inputs(trained))
-    found = by_count(trained, data, order, counts=[6, 2], chunk=30)
+    found = top_k_curve(trained, data, order, counts=[6, 2], chunk=30)
     torch.testing.assert_close(found[:, 0], error(trained, data), **TIGHT)
     for r in range(2):
         given = torch.zeros_like(data.x).index_copy(1, order[r, :2], data.x[:, order[r, :2]])
@@ -69,7 +69,7 @@ def test_for_a_quantity_it_is_the_error():
 
 def test_all_inputs_give_the_full_accuracy(trained):
     data = toy(23, (6,), 3, seed=1)
-    found = by_count(trained, data, ranking(of_inputs(trained)), counts=[6])
+    found = top_k_curve(trained, data, ranking(of_inputs(trained)), counts=[6])
     torch.testing.assert_close(found[:, 0], accuracy(trained, data), **TIGHT)
 
 
@@ -78,7 +78,7 @@ def test_the_rest_is_filled(trained, fill):
     data = toy(23, (6,), 3, seed=1)
     values = data.x.mean(0) if fill == "means" else torch.full((6,), fill, dtype=torch.float64)
     order = torch.tensor([[4, 0, 2, 1, 5, 3], [1, 5, 0, 3, 2, 4]])
-    found = by_count(trained, data, order, counts=range(7), fill=values if fill == "means" else fill)
+    found = top_k_curve(trained, data, order, counts=range(7), fill=values if fill == "means" else fill)
     models = [trained.run(r) for r in range(2)]
     expected = oracles.accuracy_by_count(models, data.x, data.y, order, range(7), values)
     torch.testing.assert_close(found, expected, **TIGHT)
@@ -86,14 +86,14 @@ def test_the_rest_is_filled(trained, fill):
 
 def test_one_order_for_all_runs(trained):
     data, order = toy(23, (6,), 3, seed=1), torch.tensor([4, 0, 2, 1, 5, 3])
-    found = by_count(trained, data, order)
-    torch.testing.assert_close(found, by_count(trained, data, order.expand(2, 6)), **TIGHT)
+    found = top_k_curve(trained, data, order)
+    torch.testing.assert_close(found, top_k_curve(trained, data, order.expand(2, 6)), **TIGHT)
 
 
 def test_each_run_may_have_its_own_data(trained):
     data = toy(11, (6,), 3, seed=1, runs=2)
     order = ranking(of_inputs(trained))
-    found = by_count(trained, data, order, chunk=25)
+    found = top_k_curve(trained, data, order, chunk=25)
     for r in range(2):
         alone = oracles.accuracy_by_count(
             [trained.run(r)], data.x[r], data.y[r], order[[r]], range(1, 7), torch.zeros(6)
@@ -106,8 +106,8 @@ def test_images_are_taken_input_by_input():
     data = toy(20, (1, 2, 3), 3)
     trained = untrained(model)
     order = ranking(of_inputs(trained))
-    flat = by_count(trained, data.flat(), order)
-    torch.testing.assert_close(by_count(trained, data, order), flat, **TIGHT)
+    flat = top_k_curve(trained, data.flat(), order)
+    torch.testing.assert_close(top_k_curve(trained, data, order), flat, **TIGHT)
 
 
 def test_of_a_convolutional_network_pixel_by_pixel():
@@ -115,7 +115,7 @@ def test_of_a_convolutional_network_pixel_by_pixel():
     data, trained = toy(9, (1, 2, 3)), None
     trained = untrained(model)
     order = torch.tensor([[4, 0, 2, 1, 5, 3], [1, 5, 0, 3, 2, 4]])
-    found = by_count(trained, data, order)
+    found = top_k_curve(trained, data, order)
     models = [trained.run(r) for r in range(2)]
     expected = oracles.accuracy_by_count(models, data.x, data.y, order, range(1, 7), torch.zeros(6))
     torch.testing.assert_close(found, expected, **TIGHT)
@@ -130,8 +130,8 @@ def test_the_relevant_inputs_suffice():
     scores = of_inputs(trained)
     order = ranking(scores)
     assert order[:, 0].tolist() == [3, 3]
-    assert (by_count(trained, data, order, counts=[1]) > 0.95).all()
-    assert (by_count(trained, data, order.flip(1), counts=[4]) < 0.7).all()
+    assert (top_k_curve(trained, data, order, counts=[1]) > 0.95).all()
+    assert (top_k_curve(trained, data, order.flip(1), counts=[4]) < 0.7).all()
 
 
 @pytest.mark.parametrize(
@@ -146,13 +146,13 @@ def test_the_relevant_inputs_suffice():
 )
 def test_wrong_counts(trained, order, options, message):
     with pytest.raises(ValueError, match=message):
-        by_count(trained, toy(23, (6,), 3), torch.tensor(list(order)), **options)
+        top_k_curve(trained, toy(23, (6,), 3), torch.tensor(list(order)), **options)
 
 
 def test_needed_is_the_first_count_that_reaches_the_share():
     accuracies = doubles([0.5, 0.9, 0.85, 0.95], [0.2, 0.3, 0.4, 0.5], [0.96, 0.1, 0.1, 0.1])
     full = doubles(1.0, 0.5, 2.0)
     counts = [2, 3, 7, 20]
-    assert needed(accuracies, counts, share=0.9, full=full).tolist() == [3, 20, 20]
-    assert needed(accuracies, counts, share=0.4, full=full).tolist() == [2, 2, 2]
-    assert needed(accuracies, counts, share=0.8, full=full).tolist() == [3, 7, 20]  # the last never reaches it
+    assert min_features(accuracies, counts, share=0.9, full=full).tolist() == [3, 20, 20]
+    assert min_features(accuracies, counts, share=0.4, full=full).tolist() == [2, 2, 2]
+    assert min_features(accuracies, counts, share=0.8, full=full).tolist() == [3, 7, 20]  # the last never reaches it

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from spectral_lens.datasets import images, synthetic
 from spectral_lens.datasets.stars import generated
 from spectral_lens.nn.mlp import mlp
-from spectral_lens.stability.adversarial import distance, fgsm, margin, pgd, robustness
+from spectral_lens.stability.adversarial import fgsm, linearized_distance, margin, pgd, robustness
 from spectral_lens.training import accuracy, fit
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -66,13 +66,17 @@ def test_both_find_the_worst_corner_of_a_linear_network():
 def test_the_distance_is_where_the_margin_ends():
     net, x = nn.Linear(11, 2), inside(13, 11)
     y = net(x).argmax(1)
-    found = distance(net, x, y)
+    found = linearized_distance(net, x, y)
     for k in range(13):
         edge = fgsm(net, x[[k]], y[[k]], radius=float(found[k]), box=(-100.0, 100.0))
         assert abs(margin(net(edge), y[[k]])) < 1e-12
-    torch.testing.assert_close(distance(net, x, 1 - y), -found)
-    assert distance(lambda z: 0 * z[:, :2] + net.bias, x, torch.full((13,), int(net.bias.argmax()))).isinf().all()
-    both = distance(net, x.expand(2, 13, 11), y.expand(2, 13))
+    torch.testing.assert_close(linearized_distance(net, x, 1 - y), -found)
+    assert (
+        linearized_distance(lambda z: 0 * z[:, :2] + net.bias, x, torch.full((13,), int(net.bias.argmax())))
+        .isinf()
+        .all()
+    )
+    both = linearized_distance(net, x.expand(2, 13, 11), y.expand(2, 13))
     torch.testing.assert_close(both, found.expand(2, 13))
 
 

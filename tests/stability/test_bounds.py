@@ -11,7 +11,7 @@ from spectral_lens.explain import quality
 from spectral_lens.nn.mlp import mlp
 from spectral_lens.operators.spectra import attribution_condition, effective_rank, spectral_entropy
 from spectral_lens.stability.bounds import (
-    Sides,
+    Bound,
     condition_bound,
     forward_ratios,
     forward_sensitivity,
@@ -101,12 +101,12 @@ def test_ranges(s):
 
 
 def holds(sides):
-    assert isinstance(sides, Sides)
+    assert isinstance(sides, Bound)
     return bool((sides.ratio <= EXACT).all())
 
 
 def test_the_ratio():
-    sides = Sides(torch.tensor([1.0, 0.0, 3.0, 0.0]), torch.tensor([2.0, 1.0, 2.0, 0.0]))
+    sides = Bound(torch.tensor([1.0, 0.0, 3.0, 0.0]), torch.tensor([2.0, 1.0, 2.0, 0.0]))
     assert sides.ratio.tolist() == [0.5, 0, 1.5, 0]
 
 
@@ -130,8 +130,8 @@ def test_forward_sensitivity(seed, activation):
     alive = norms > 0
     assert (sides.ratio[alive] > 1 - 1e-3).all()  # the bound is attained
     assert (forward_sensitivity(model, x, steepest, index=0.9 * norms).ratio[alive] > 1.1).all()
-    torch.testing.assert_close(sides.left, (model(x + steepest) - model(x)).detach().norm(dim=1))
-    torch.testing.assert_close(sides.right, 1e-6 * norms)
+    torch.testing.assert_close(sides.lhs, (model(x + steepest) - model(x)).detach().norm(dim=1))
+    torch.testing.assert_close(sides.rhs, 1e-6 * norms)
 
 
 def test_the_forward_ratio_of_many_directions():
@@ -155,13 +155,13 @@ def test_the_entropys_bounds(s):
     H = float(spectral_entropy(s))
     refinement = norm_refinement(s)
     assert holds(refinement)
-    torch.testing.assert_close(refinement.left, s.square().sum())
-    torch.testing.assert_close(refinement.right, math.exp(H) * s.max().square())
+    torch.testing.assert_close(refinement.lhs, s.square().sum())
+    torch.testing.assert_close(refinement.rhs, math.exp(H) * s.max().square())
     assert holds(condition_bound(s))
-    torch.testing.assert_close(condition_bound(s).right, attribution_condition(s))
+    torch.testing.assert_close(condition_bound(s).rhs, attribution_condition(s))
     typical = typical_sensitivity(s, inputs=len(s) + 3)
     assert holds(typical)
-    torch.testing.assert_close(typical.right * (len(s) + 3), refinement.right)
+    torch.testing.assert_close(typical.rhs * (len(s) + 3), refinement.rhs)
 
 
 def test_the_entropys_bounds_are_attained_by_flat_spectra_only():
@@ -175,19 +175,19 @@ def test_a_planted_error_breaks_the_refinement():
     """With s for s^2 in the probabilities, as the effective rank has it elsewhere, the bound would still hold; with
     their squares, or logarithms to base 10, it does not."""
     s = torch.tensor([1.0, 0.9, 0.8])
-    left = norm_refinement(s).left
+    lhs = norm_refinement(s).lhs
     p = s.pow(4) / s.pow(4).sum()
     wrong = -(p * p.log()).sum()
-    assert left > (wrong / math.log(10)).exp() * s[0].square()
-    assert left > torch.exp(spectral_entropy(s) / math.log(10)) * s[0].square()
+    assert lhs > (wrong / math.log(10)).exp() * s[0].square()
+    assert lhs > torch.exp(spectral_entropy(s) / math.log(10)) * s[0].square()
 
 
 def test_the_typical_sensitivity_is_that_of_random_directions():
     J = torch.randn(4, 11)
     u = torch.randn(200_000, 11)
     found = (u / u.norm(dim=1, keepdim=True) @ J.mT).square().sum(1)
-    left = typical_sensitivity(torch.linalg.svdvals(J), inputs=11).left
-    assert abs(float(found.mean() - left)) < 4 * float(found.std()) / math.sqrt(len(u))
+    lhs = typical_sensitivity(torch.linalg.svdvals(J), inputs=11).lhs
+    assert abs(float(found.mean() - lhs)) < 4 * float(found.std()) / math.sqrt(len(u))
     with pytest.raises(ValueError, match="inputs=3"):
         typical_sensitivity(torch.ones(4), inputs=3)
 
@@ -198,9 +198,9 @@ def test_the_quality_of_explanations_is_below_the_entropy(seed, outputs, inputs)
     R = quality.redistribution(normal(3, outputs, inputs, seed=seed).exp()).R
     sides = quality_bound(R)
     assert (sides.ratio <= 1 + 1e-6).all()
-    torch.testing.assert_close(sides.left, quality.ssm(R).square())
+    torch.testing.assert_close(sides.lhs, quality.ssm(R).square())
     s = torch.linalg.svdvals(R)
-    torch.testing.assert_close(sides.right, spectral_entropy(s).exp(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(sides.rhs, spectral_entropy(s).exp(), rtol=1e-6, atol=0)
 
 
 def kernel_of(seed, samples, rank):
@@ -214,17 +214,17 @@ def test_weyl(seed, samples, rank, size):
     K = kernel_of(seed, samples, rank)
     change = normal(samples, samples, seed=seed + 1)
     sides = kernel_perturbation(K, K + size * (change + change.mT))
-    assert sides.left <= sides.right * EXACT + 1e-12 * K.norm()
-    torch.testing.assert_close(sides.right, torch.linalg.matrix_norm(size * (change + change.mT), 2))
+    assert sides.lhs <= sides.rhs * EXACT + 1e-12 * K.norm()
+    torch.testing.assert_close(sides.rhs, torch.linalg.matrix_norm(size * (change + change.mT), 2))
     shifted = kernel_perturbation(K, K + size * torch.eye(samples))
-    torch.testing.assert_close(shifted.left, torch.tensor(size), rtol=1e-6, atol=1e-12 * float(K.norm()))
-    torch.testing.assert_close(shifted.right, torch.tensor(size))
-    torch.testing.assert_close(kernel_perturbation(K + size * torch.eye(samples), K).left, shifted.left)
+    torch.testing.assert_close(shifted.lhs, torch.tensor(size), rtol=1e-6, atol=1e-12 * float(K.norm()))
+    torch.testing.assert_close(shifted.rhs, torch.tensor(size))
+    torch.testing.assert_close(kernel_perturbation(K + size * torch.eye(samples), K).lhs, shifted.lhs)
 
 
 def test_kernels_side_by_side_and_kernels_that_are_none():
     K = torch.stack([kernel_of(k, 4, 3) for k in range(2)])
-    assert kernel_perturbation(K, 1.1 * K).left.shape == (2,)
+    assert kernel_perturbation(K, 1.1 * K).lhs.shape == (2,)
     with pytest.raises(ValueError, match="changed is not symmetric"):
         kernel_perturbation(K, K + torch.triu(torch.ones(4, 4)))
     with pytest.raises(ValueError, match="K is not symmetric, or not finite"):
@@ -241,8 +241,8 @@ def test_the_kernels_size(seed, samples, outputs, parameters):
     norms = torch.linalg.matrix_norm(G, 2)
     sides = kernel_size(K, norms)
     assert holds(sides)
-    torch.testing.assert_close(sides.left, torch.linalg.matrix_norm(G.flatten(0, 1), 2).square() / samples)
-    index = gmsi(norms, norms, kernel=sides.left, curvature=0.0)
+    torch.testing.assert_close(sides.lhs, torch.linalg.matrix_norm(G.flatten(0, 1), 2).square() / samples)
+    index = gmsi(norms, norms, kernel=sides.lhs, curvature=0.0)
     assert index.kernel <= index.parameters.sup * EXACT
     assert index.value == pytest.approx(index.jacobian.sup)
 

@@ -44,7 +44,7 @@ def test_its_spectra(case):
     assert found.condition == pytest.approx(float((10**0.5 * s[:, 0] / J.norm(dim=(1, 2))).mean()))
     assert found.norm == pytest.approx(float(J.norm(dim=(1, 2)).mean()))
     assert found.s_J == pytest.approx(float(s.max()))
-    R, _ = redistribution(lrp(net, data.x, rules=rules), share=0.1)
+    R, _ = redistribution(lrp(net, data.x, rules=rules), threshold=0.1)
     ratio = R.norm(dim=(1, 2)) / torch.linalg.matrix_norm(R, 2)
     assert found.ssm == pytest.approx(float(ratio.mean()))
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -75,3 +76,8 @@ def layer_of(module: Any, a: Tensor, *, with_bias: bool = True, factor: Tensor |
     plain = module._plain[0] if isinstance(module, SpectralConv2d) else module
     affine = plain._conv_forward if isinstance(plain, nn.Conv2d) else F.linear
     return Layer(affine, a, module.weight, module.bias, with_bias, factor)
+
+
+def stabilised(denominator: Tensor, amount: float) -> Tensor:
+    """The denominator, moved away from zero by that amount, upwards where it is zero."""
+    return denominator + torch.where(denominator < 0, denominator.new_tensor(-amount), denominator.new_tensor(amount))

@@ -22,14 +22,14 @@ Measures = dict[str, Float[Tensor, "n _"]]  # a column for each setting
 BETTER: Mapping[str, int] = {"stability": 1, "sensitivity": 1, "SSM": 1, "pixel flipping": -1, "entropy": -1}
 
 
-def spectral(relevance: Iterable[Float[Tensor, "n k *d"]], *, share: float = 0.0) -> Measures:
-    """Stability, sensitivity and SSM at each setting; share: as in `quality.redistribution`.
+def spectral(relevance: Iterable[Float[Tensor, "n k *d"]], *, threshold: float = 0.0) -> Measures:
+    """Stability, sensitivity and SSM at each setting; threshold: as in `quality.redistribution`.
 
     >>> measures = spectral([torch.rand(5, 2, 7), torch.rand(5, 2, 7)])
     >>> {name: tuple(values.shape) for name, values in measures.items()}
     {'stability': (5, 2), 'sensitivity': (5, 2), 'SSM': (5, 2)}
     """
-    each = [spectral_measures(redistribution(E, share=share).R) for E in relevance]
+    each = [spectral_measures(redistribution(E, threshold=threshold).R) for E in relevance]
     return {name: torch.stack([values[name] for values in each], 1) for name in each[0]}
 
 

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from spectral_lens.explain._layer import Layer, layer_of
+from spectral_lens.explain._layer import Layer, layer_of, stabilised
 from spectral_lens.explain.rules import (
     Rule,
     Terms,
@@ -28,7 +28,6 @@ from spectral_lens.explain.rules import (
     flat,
     gamma,
     generalised_gamma,
-    stabilised,
     w_square,
     z_plus,
     zero,

@@ -55,11 +55,11 @@ def layer_norms(
     x: Float[Tensor, "n *d"],
     *,
     rules: Rules,
-    kept: Bool[Tensor, "n k"] | None = None,
+    mask: Bool[Tensor, "n k"] | None = None,
 ) -> dict[str, Float[Tensor, " n"]]:
     """||R^(l)||_1 of each layer with weights: the largest `column_norm` among the columns that relevance can reach.
 
-    These are the active ones where a ReLU follows, and the `kept` ones of a layer that makes the outputs.
+    These are the active ones where a ReLU follows, and the `mask` ones of a layer that makes the outputs.
     Raises ValueError for what has no such closed form: rules without a `column_gamma`, gamma for negative inputs.
 
     >>> from spectral_lens.explain.lrp import gamma
@@ -82,8 +82,8 @@ def layer_norms(
         name = str(node.target)
         positive, negative = found[True].sums[name]
         reached = positive > negative if _rectified(graph, node) else torch.ones_like(positive, dtype=torch.bool)
-        if kept is not None and any(user.op == "output" for user in node.users):
-            reached = reached & kept
+        if mask is not None and any(user.op == "output" for user in node.users):
+            reached = reached & mask
         norms[name] = torch.where(reached, column_norm(*found[rule.bias].sums[name], gammas[node]), 1).amax(1)
     return norms
 

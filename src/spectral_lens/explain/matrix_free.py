@@ -26,11 +26,11 @@ def of_lrp(
     *,
     rules: Rule | Sequence[Rule],
     outputs: Sequence[int] | Int[Tensor, " k"] | None = None,
-    share: float = 0.0,
+    threshold: float = 0.0,
 ) -> LinearOperator:
     """LRP's redistribution matrix at x, (n, k, inputs), of some outputs or of all; `R.mT @ z` redistributes z.
 
-    rules, share: as in `lrp.lrp` and `quality.redistribution`.
+    rules, threshold: as in `lrp.lrp` and `quality.redistribution`.
 
     >>> from spectral_lens.explain.lrp import gamma
     >>> model = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2)).eval()
@@ -40,7 +40,9 @@ def of_lrp(
     """
     forward = rewritten(model, rules=rules)
     chosen = slice(None) if outputs is None else outputs
-    return redistribution_operator(lambda factor: forward(x, factor)[:, chosen], torch.ones_like(x), share=share)
+    return redistribution_operator(
+        lambda factor: forward(x, factor)[:, chosen], torch.ones_like(x), threshold=threshold
+    )
 
 
 def of_mean_gradient(
@@ -49,7 +51,7 @@ def of_mean_gradient(
     points: Float[Tensor, "s m *d"],
     *,
     baseline: float | Float[Tensor, "*#n #d"] = 0.0,
-    share: float = 0.0,
+    threshold: float = 0.0,
 ) -> LinearOperator:
     """R, (n, k, inputs), for (x - baseline) times the mean gradient at the points.
 
@@ -67,7 +69,7 @@ def of_mean_gradient(
         out = model((points + (x - baseline) * (factor - 1)).flatten(0, 1))
         return out.unflatten(0, points.shape[:2]).mean(0)
 
-    return redistribution_operator(mean, torch.ones_like(x), share=share)
+    return redistribution_operator(mean, torch.ones_like(x), threshold=threshold)
 
 
 def noisy(

@@ -60,17 +60,17 @@ def formula_deviations(
     return torch.stack(rows)
 
 
-def upper_bounds(R: Float[Tensor, "n k d"], kept: Bool[Tensor, "n k"]) -> dict[str, Float[Tensor, " n"]]:
+def upper_bounds(R: Float[Tensor, "n k d"], mask: Bool[Tensor, "n k"]) -> dict[str, Float[Tensor, " n"]]:
     """sigma_1 of each matrix, first, and three bounds on it, which need the sums and squares of its entries only.
 
-    kept: the columns that count, (n, k), as in `quality.Redistribution`; K is their number.  ||R||_1 is the largest
+    mask: the columns that count, (n, k), as in `quality.Redistribution`; K is their number.  ||R||_1 is the largest
     column sum of absolute values, ||R||_inf the largest row sum.
 
     >>> bounds = upper_bounds(torch.eye(2, 3).unsqueeze(0), torch.ones(1, 2, dtype=torch.bool))
     >>> {name: round(value.item(), 3) for name, value in bounds.items()}
     {'σ₁': 1.0, 'Frobenius norm': 1.414, '√(‖R‖₁ ‖R‖∞)': 1.0, '√K ‖R‖₁': 1.414}
     """
-    one, infinite, columns = R.abs().sum(2).amax(1), R.abs().sum(1).amax(1), kept.sum(1).to(R.dtype)
+    one, infinite, columns = R.abs().sum(2).amax(1), R.abs().sum(1).amax(1), mask.sum(1).to(R.dtype)
     return {
         "σ₁": sigma(R)[:, 0],
         "Frobenius norm": sensitivity(R),

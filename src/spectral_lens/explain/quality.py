@@ -22,50 +22,50 @@ __all__ = [
 
 
 class Redistribution(NamedTuple):
-    """R, (n, k, d); `kept`, (n, k): whether the column is there or was left out, and is then zero.
+    """R, (n, k, d); `mask`, (n, k): whether the column is there or was left out, and is then zero.
 
     A zero column changes no singular value but adds zeros, so matrices with other columns left out stay comparable.
     """
 
     R: Float[Tensor, "n k d"]
-    kept: Bool[Tensor, "n k"]
+    mask: Bool[Tensor, "n k"]
 
 
 def redistribution(
-    relevance: Float[Tensor, "n k *d"], *, by: Float[Tensor, "n k"] | None = None, share: float = 0.0
+    relevance: Float[Tensor, "n k *d"], *, by: Float[Tensor, "n k"] | None = None, threshold: float = 0.0
 ) -> Redistribution:
     """R, whose columns are the relevance of each output over its sum.  [maess, 3]
 
     by: what to divide by instead, the outputs f_k, say; both are one where the method conserves relevance.
-    share: columns whose denominator is below this share of the sample's largest one are left out, with them all that
-    are zero: the quotient would be noise.
-    Raises ValueError for a share outside [0, 1), for relevance that is not finite, and where nothing is left.
+    threshold: columns whose denominator is below this share of the sample's largest one are left out, with them all
+    that are zero: the quotient would be noise.
+    Raises ValueError for a threshold outside [0, 1), for relevance that is not finite, and where nothing is left.
 
-    >>> redistribution(torch.tensor([[[3.0, 1.0], [0.1, 0.1]]]), share=0.1)
+    >>> redistribution(torch.tensor([[[3.0, 1.0], [0.1, 0.1]]]), threshold=0.1)
     Redistribution(R=tensor([[[0.7500, 0.2500],
-             [0.0000, 0.0000]]]), kept=tensor([[ True, False]]))
+             [0.0000, 0.0000]]]), mask=tensor([[ True, False]]))
     """
     flat = relevance.flatten(2)
     if not flat.isfinite().all():
         raise ValueError("the relevance holds NaN or infinite values.")
-    inverse, kept = inverted(flat.sum(2) if by is None else by, share=share)
-    return Redistribution(flat * inverse.unsqueeze(2), kept)
+    inverse, mask = inverted(flat.sum(2) if by is None else by, threshold=threshold)
+    return Redistribution(flat * inverse.unsqueeze(2), mask)
 
 
-def inverted(sums: Float[Tensor, "n k"], *, share: float) -> tuple[Float[Tensor, "n k"], Bool[Tensor, "n k"]]:
+def inverted(sums: Float[Tensor, "n k"], *, threshold: float) -> tuple[Float[Tensor, "n k"], Bool[Tensor, "n k"]]:
     """1 / sums, zero for the columns that are left out (see `redistribution`), and which are kept.
 
-    >>> inverted(torch.tensor([[4.0, 0.2]]), share=0.1)
+    >>> inverted(torch.tensor([[4.0, 0.2]]), threshold=0.1)
     (tensor([[0.2500, 0.0000]]), tensor([[ True, False]]))
     """
-    if not 0 <= share < 1:
-        raise ValueError(f"share={share} must lie in [0, 1).")
+    if not 0 <= threshold < 1:
+        raise ValueError(f"threshold={threshold} must lie in [0, 1).")
     size = sums.abs()
-    kept = (size >= share * size.amax(1, keepdim=True)) & (size > 0)
-    if not kept.any(1).all():
-        empty = (~kept.any(1)).nonzero().flatten().tolist()
+    mask = (size >= threshold * size.amax(1, keepdim=True)) & (size > 0)
+    if not mask.any(1).all():
+        empty = (~mask.any(1)).nonzero().flatten().tolist()
         raise ValueError(f"no output of samples {empty} has relevance that can be divided by its sum.")
-    return torch.where(kept, 1 / torch.where(kept, sums, 1), 0), kept
+    return torch.where(mask, 1 / torch.where(mask, sums, 1), 0), mask
 
 
 def stability(R: Float[Tensor, "*n k d"]) -> Float[Tensor, "*n"]:
@@ -116,12 +116,12 @@ def decompose(R: Float[Tensor, "n k d"], z: Float[Tensor, "n k"]) -> Float[Tenso
 
 
 def redistribution_operator(
-    function: Callable[[Tensor], Tensor], at: Float[Tensor, "n *d"], *, share: float = 0.0
+    function: Callable[[Tensor], Tensor], at: Float[Tensor, "n *d"], *, threshold: float = 0.0
 ) -> LinearOperator:
     """R, (n, k, d), without forming it: of the relevance that is the derivative of `function`, (n, *d) to (n, k).
 
     For LRP that is `lambda factor: lrp.rewritten(model, rules=rules)(x, factor)` at ones.  `R.mT @ z` redistributes z.
-    The relevance's sums, by which it is divided, cost one product.  share, errors: as in `redistribution`, by which
+    The relevance's sums, by which it is divided, cost one product.  threshold, errors: as in `redistribution`, by which
     outputs that are left out have zeros.
 
     >>> x = torch.tensor([[1.0, 3.0]])
@@ -130,7 +130,7 @@ def redistribution_operator(
     (torch.Size([1, 1, 2]), tensor([[0.2500, 0.7500]]))
     """
     relevance = jacobian_at(function, at)
-    inverse, _ = inverted(relevance @ torch.ones_like(at).flatten(1), share=share)
+    inverse, _ = inverted(relevance @ torch.ones_like(at).flatten(1), threshold=threshold)
     return LinearOperator(
         relevance.shape,
         lambda u: (relevance @ u) * inverse,

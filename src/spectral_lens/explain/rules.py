@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from spectral_lens.explain._layer import Layer
+from spectral_lens.explain._layer import Layer, stabilised
 
 __all__ = [
     "Layer", "Rule", "alpha_beta", "box", "epsilon", "flat", "gamma", "generalised_gamma", "w_square", "z_plus", "zero",
@@ -284,11 +284,6 @@ class box(Rule):
         outside = layer.affine(low, layer.w.clamp(min=0), None) + layer.affine(high, layer.w.clamp(max=0), None)
         zt = layer.affine(layer.a, layer.w, None) - outside
         return [(zt, zt)]
-
-
-def stabilised(denominator: Tensor, amount: float) -> Tensor:
-    """The denominator, moved away from zero by that amount, upwards where it is zero."""
-    return denominator + torch.where(denominator < 0, denominator.new_tensor(-amount), denominator.new_tensor(amount))
 
 
 def _raised(values: Tensor, amount: float) -> Tensor:

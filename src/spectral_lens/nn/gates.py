@@ -16,35 +16,35 @@ __all__ = ["GATES", "Gates", "HardConcreteGates", "StochasticGates", "inside"]
 class Gates(nn.Module):
     """z_i x_i for each input i, with a random z_i for each sample in training, the typical one otherwise.
 
-    inputs: how many.  `place`: the parameter of each gate, (inputs,); it starts at `initial`.
+    inputs: how many.  `location`: the parameter of each gate, (inputs,); it starts at `initial`.
     """
 
     initial: float
 
     def __init__(self, inputs: int) -> None:
         super().__init__()
-        self.place = nn.Parameter(torch.empty(inputs))
+        self.location = nn.Parameter(torch.empty(inputs))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        nn.init.constant_(self.place, self.initial)
+        nn.init.constant_(self.location, self.initial)
 
-    def gate(self, place: Float[Tensor, "*#s d"], uniform: Float[Tensor, "*s d"] | None) -> Float[Tensor, "*#s d"]:
+    def gate(self, location: Float[Tensor, "*#s d"], uniform: Float[Tensor, "*s d"] | None) -> Float[Tensor, "*#s d"]:
         """z for uniform random numbers; None gives the typical z."""
         raise NotImplementedError
 
-    def probability(self, place: Float[Tensor, "*r d"]) -> Float[Tensor, "*r d"]:
+    def probability(self, location: Float[Tensor, "*r d"]) -> Float[Tensor, "*r d"]:
         """P(z > 0) of each gate."""
         raise NotImplementedError
 
     def forward(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        return x * self.gate(self.place, torch.rand_like(x) if self.training else None)
+        return x * self.gate(self.location, torch.rand_like(x) if self.training else None)
 
 
 class StochasticGates(Gates):
     """z = clamp(mu + sigma e, 0, 1) with a normal e.  P(z > 0) = Phi(mu / sigma).   [yamada2020]
 
-    mu is `place`; it starts at 1/2, and sigma is 1/2 throughout, as there.
+    mu is `location`; it starts at 1/2, and sigma is 1/2 throughout, as there.
 
     >>> gates = StochasticGates(3).eval()
     >>> gates(torch.ones(1, 3))  # the typical gate, as it starts
@@ -54,35 +54,35 @@ class StochasticGates(Gates):
     initial = 0.5
     sigma = 0.5
 
-    def gate(self, place: Float[Tensor, "*#s d"], uniform: Float[Tensor, "*s d"] | None) -> Float[Tensor, "*#s d"]:
+    def gate(self, location: Float[Tensor, "*#s d"], uniform: Float[Tensor, "*s d"] | None) -> Float[Tensor, "*#s d"]:
         if uniform is None:
-            return place.clamp(0, 1)
-        return (place + self.sigma * torch.special.ndtri(inside(uniform))).clamp(0, 1)
+            return location.clamp(0, 1)
+        return (location + self.sigma * torch.special.ndtri(inside(uniform))).clamp(0, 1)
 
-    def probability(self, place: Float[Tensor, "*r d"]) -> Float[Tensor, "*r d"]:
-        return torch.special.ndtr(place / self.sigma)
+    def probability(self, location: Float[Tensor, "*r d"]) -> Float[Tensor, "*r d"]:
+        return torch.special.ndtr(location / self.sigma)
 
 
 class HardConcreteGates(Gates):
     """z = clamp(s (zeta - gamma) + gamma, 0, 1) with s = sigmoid((logit u + log alpha) / beta).   [louizos2018]
 
-    P(z > 0) = sigmoid(log alpha - beta log(-gamma / zeta)); log alpha is `place` and starts at 0; beta, gamma
+    P(z > 0) = sigmoid(log alpha - beta log(-gamma / zeta)); log alpha is `location` and starts at 0; beta, gamma
     and zeta are theirs.
 
     >>> gates = HardConcreteGates(3)
-    >>> [round(p, 3) for p in gates.probability(gates.place).tolist()]
+    >>> [round(p, 3) for p in gates.probability(gates.location).tolist()]
     [0.832, 0.832, 0.832]
     """
 
     initial = 0.0
     beta, gamma, zeta = 2 / 3, -0.1, 1.1
 
-    def gate(self, place: Float[Tensor, "*#s d"], uniform: Float[Tensor, "*s d"] | None) -> Float[Tensor, "*#s d"]:
-        s = place if uniform is None else (torch.logit(inside(uniform)) + place) / self.beta
+    def gate(self, location: Float[Tensor, "*#s d"], uniform: Float[Tensor, "*s d"] | None) -> Float[Tensor, "*#s d"]:
+        s = location if uniform is None else (torch.logit(inside(uniform)) + location) / self.beta
         return (s.sigmoid() * (self.zeta - self.gamma) + self.gamma).clamp(0, 1)
 
-    def probability(self, place: Float[Tensor, "*r d"]) -> Float[Tensor, "*r d"]:
-        return torch.sigmoid(place - self.beta * torch.log(torch.tensor(-self.gamma / self.zeta)).item())
+    def probability(self, location: Float[Tensor, "*r d"]) -> Float[Tensor, "*r d"]:
+        return torch.sigmoid(location - self.beta * torch.log(torch.tensor(-self.gamma / self.zeta)).item())
 
 
 GATES: dict[str, Callable[[int], Gates]] = {"stochastic": StochasticGates, "hard concrete": HardConcreteGates}

@@ -32,12 +32,12 @@ with optional("selector"):
     from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 __all__ = [
-    "by_gates",
     "by_sklearn",
     "chance",
     "forest",
     "jaccard",
     "lasso",
+    "learned_gates",
     "mutual_information",
     "permutation",
     "sparse_linear",
@@ -49,7 +49,7 @@ _C = 0.1  # scikit-learn's weight of the likelihood's sum against the penalty: a
 _EPS = 0.03  # the smallest penalty over the largest: below, alike inputs take the solver minutes
 
 
-def by_gates(
+def learned_gates(
     data: DataSet, *, kind: str, penalty: float, hidden: Sequence[int], seeds: Sequence[int], **options: Any
 ) -> Scores:
     """The parameters of random gates in front of a dense network, which is trained with them.
@@ -61,7 +61,7 @@ def by_gates(
     >>> from spectral_lens.datasets import synthetic
     >>> data = synthetic.independent(100, seeds=0)
     >>> options = {"epochs": 1, "progress": False}
-    >>> by_gates(data, kind="stochastic", penalty=0.1, hidden=[8], seeds=(1, 2), **options).shape
+    >>> learned_gates(data, kind="stochastic", penalty=0.1, hidden=[8], seeds=(1, 2), **options).shape
     torch.Size([2, 20])
     """
     if kind not in GATES:
@@ -70,8 +70,8 @@ def by_gates(
     net = mlp([data.dim, *hidden, max(1, data.classes)], spectral=0)
     layers = OrderedDict([("flatten", nn.Flatten()), ("gates", gates), *list(net.named_children())[1:]])
     trained = fit(nn.Sequential(layers), data, seeds=seeds, penalty=OpenGates(gates, penalty), **options)
-    place = trained.state["gates.place"].cpu()
-    return place - place.amin(1, keepdim=True)
+    location = trained.state["gates.location"].cpu()
+    return location - location.amin(1, keepdim=True)
 
 
 def by_sklearn(

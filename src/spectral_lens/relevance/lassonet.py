@@ -13,10 +13,10 @@ from spectral_lens.relevance.scores import Scores
 from spectral_lens.training import _batched, fit, initial
 from spectral_lens.training.losses import LOSSES
 
-__all__ = ["hierarchical", "lassonet"]
+__all__ = ["hier_prox", "lassonet"]
 
 
-def hierarchical(
+def hier_prox(
     skip: Float[Tensor, "*r k d"], first: Float[Tensor, "*r h d"], *, strength: float, bound: float
 ) -> tuple[Float[Tensor, "*r k d"], Float[Tensor, "*r h d"]]:
     """The proximal step of LassoNet, for all inputs at once.  [lemhadri2021]
@@ -29,7 +29,7 @@ def hierarchical(
     and s is the number for which the next smaller |first_ji| is below the bound.
 
     >>> skip, first = torch.tensor([[1.0, 0.1]]), torch.tensor([[0.5, 0.05]])
-    >>> hierarchical(skip, first, strength=0.2, bound=1.0)[0]  # the weaker input leaves
+    >>> hier_prox(skip, first, strength=0.2, bound=1.0)[0]  # the weaker input leaves
     tensor([[0.8000, 0.0000]])
     """
     length = torch.linalg.vector_norm(skip, dim=-2, keepdim=True)
@@ -100,7 +100,7 @@ def lassonet(
                 for (name, value), gradient in zip(own.items(), gradients, strict=True):
                     velocity[name].mul_(0.9).add_(gradient)
                     state[name] = value.detach() - lr * velocity[name]
-                pair = hierarchical(state["skip"], state["layer1.weight"], strength=lr * strength, bound=bound)
+                pair = hier_prox(state["skip"], state["layer1.weight"], strength=lr * strength, bound=bound)
                 state["skip"], state["layer1.weight"] = pair
         if not state["skip"].isfinite().all():
             raise RuntimeError(f"LassoNet's path diverged at a strength of {strength:.3g}: lower lr={lr}.")

@@ -10,10 +10,10 @@ from spectral_lens import training
 from spectral_lens.datasets import DataSet
 from spectral_lens.training import Trained
 
-__all__ = ["by_count", "needed"]
+__all__ = ["min_features", "top_k_curve"]
 
 
-def by_count(
+def top_k_curve(
     trained: Trained,
     data: DataSet,
     order: Int[Tensor, "*r d"],
@@ -34,7 +34,7 @@ def by_count(
     >>> from spectral_lens.datasets import synthetic
     >>> data = synthetic.independent(200, seeds=0)
     >>> trained = fit(mlp([20, 10, 2]), data, seeds=(1, 2, 3), epochs=1, progress=False)
-    >>> by_count(trained, data, ranking(of_inputs(trained)), counts=[1, 5, 20]).shape
+    >>> top_k_curve(trained, data, ranking(of_inputs(trained)), counts=[1, 5, 20]).shape
     torch.Size([3, 3])
     """
     d = order.shape[-1]
@@ -62,12 +62,12 @@ def by_count(
     return torch.cat(found, 1)
 
 
-def needed(
+def min_features(
     accuracies: Float[Tensor, "r counts"], counts: Sequence[int], *, share: float, full: Float[Tensor, " r"]
 ) -> Int[Tensor, " r"]:
     """The smallest count at which each run reaches `share` of its full accuracy; the largest where none does.
 
-    >>> needed(torch.tensor([[0.6, 0.85, 0.9]]), [1, 5, 20], share=0.9, full=torch.tensor([0.9]))
+    >>> min_features(torch.tensor([[0.6, 0.85, 0.9]]), [1, 5, 20], share=0.9, full=torch.tensor([0.9]))
     tensor([5])
     """
     reached = accuracies >= share * full.unsqueeze(1)

@@ -16,9 +16,9 @@ from spectral_lens.training import _batched
 from spectral_lens.training.losses import num_correct
 from spectral_lens.training.results import Trained
 
-__all__ = ["Box", "Network", "distance", "fgsm", "margin", "pgd", "robustness"]
+__all__ = ["Box", "Model", "fgsm", "linearized_distance", "margin", "pgd", "robustness"]
 
-Network = Callable[[Tensor], Tensor]  # (*n, *d) to (*n, k): a module, or many runs side by side
+Model = Callable[[Tensor], Tensor]  # (*n, *d) to (*n, k): a module, or many runs side by side
 Box = tuple[float, float]
 
 
@@ -33,12 +33,12 @@ def margin(out: Float[Tensor, "*n k"], y: Int[Tensor, "*n"]) -> Float[Tensor, "*
     return _others(out, y).logsumexp(-1) - _own(out, y)
 
 
-def distance(network: Network, x: Float[Tensor, "..."], y: Int[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+def linearized_distance(network: Model, x: Float[Tensor, "..."], y: Int[Tensor, "*n"]) -> Float[Tensor, "*n"]:
     """-m / ||d m / d x||_1: the radius at which the margin would be gone if it were linear.   [moosavi2016, one step]
 
     Exact for two classes and a linear network; negative where the margin is above zero, infinite where it has no slope.
 
-    >>> distance(lambda x: x, torch.tensor([[1.0, 0.0]]), torch.tensor([0]))  # both move by a half
+    >>> linearized_distance(lambda x: x, torch.tensor([[1.0, 0.0]]), torch.tensor([0]))  # both move by a half
     tensor([0.5000])
     """
     slope, out = _slope(network, x, y)
@@ -46,7 +46,7 @@ def distance(network: Network, x: Float[Tensor, "..."], y: Int[Tensor, "*n"]) ->
 
 
 def fgsm(
-    network: Network, x: Float[Tensor, "..."], y: Int[Tensor, "*n"], *, radius: float, box: Box = (0.0, 1.0)
+    network: Model, x: Float[Tensor, "..."], y: Int[Tensor, "*n"], *, radius: float, box: Box = (0.0, 1.0)
 ) -> Float[Tensor, "..."]:
     """One step of the fast gradient sign method: x + radius sign(d m / d x), cut to the box.   [goodfellow2015]
 
@@ -61,7 +61,7 @@ def fgsm(
 
 
 def pgd(
-    network: Network,
+    network: Model,
     x: Float[Tensor, "..."],
     y: Int[Tensor, "*n"],
     *,
@@ -97,7 +97,7 @@ def pgd(
 
 
 def robustness(
-    trained: Trained, data: DataSet, attack: Callable[[Network, Tensor, Tensor], Tensor], *, chunk: int = 500
+    trained: Trained, data: DataSet, attack: Callable[[Model, Tensor, Tensor], Tensor], *, chunk: int = 500
 ) -> Float[Tensor, " r"]:
     """Accuracy of each run on its own adversarial inputs, all runs at once; `chunk` samples at a time.
 
@@ -129,7 +129,7 @@ def robustness(
     return correct / data.samples
 
 
-def _slope(network: Network, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def _slope(network: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """The margin's derivative by the inputs, and the outputs."""
     x = x.detach().requires_grad_()
     out = network(x)

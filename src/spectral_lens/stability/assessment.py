@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from spectral_lens.datasets import DataSet
 from spectral_lens.explain.lrp import Rule
-from spectral_lens.stability.adversarial import Network, distance, robustness
+from spectral_lens.stability.adversarial import Model, linearized_distance, robustness
 from spectral_lens.stability.diagnostics import Diagnosis, diagnose
 from spectral_lens.training import Trained, accuracy
 
@@ -53,7 +53,7 @@ def assess(
     *,
     noise: Float[Tensor, "n *d"],
     rules: Callable[[nn.Module], Rule | Sequence[Rule]],
-    attack: Callable[[Network, Tensor, Tensor], Tensor],
+    attack: Callable[[Model, Tensor, Tensor], Tensor],
     seed: int,
 ) -> dict[str, Float[Tensor, " r"]]:
     """One number by name for each run, in double precision on the CPU: how good it is, how robust, and its diagnosis.
@@ -77,6 +77,6 @@ def assess(
     """
     networks = [trained.run(r).to(few.x.device) for r in range(trained.runs)]
     quality = {"accuracy": accuracy(trained, test), "robust": robustness(trained, test, attack)}
-    away = torch.stack([distance(net, few.x, few.y).median() for net in networks])
+    away = torch.stack([linearized_distance(net, few.x, few.y).median() for net in networks])
     quality = {name: values.double().cpu() for name, values in {**quality, "distance": away}.items()}
     return quality | diagnoses(networks, few, noise=noise, rules=rules, seed=seed)

@@ -15,7 +15,7 @@ from spectral_lens.explain.quality import ssm
 from spectral_lens.operators.spectra import attribution_condition, effective_rank, sigma, spectral_entropy
 
 __all__ = [
-    "Sides",
+    "Bound",
     "condition_bound",
     "forward_ratios",
     "forward_sensitivity",
@@ -27,20 +27,20 @@ __all__ = [
 ]
 
 
-class Sides(NamedTuple):
-    """left <= right, if the bound holds.
+class Bound(NamedTuple):
+    """lhs <= rhs, if the bound holds.
 
-    >>> Sides(torch.tensor([1.0, 0.0]), torch.tensor([2.0, 0.0])).ratio
+    >>> Bound(torch.tensor([1.0, 0.0]), torch.tensor([2.0, 0.0])).ratio
     tensor([0.5000, 0.0000])
     """
 
-    left: Tensor
-    right: Tensor
+    lhs: Tensor
+    rhs: Tensor
 
     @property
     def ratio(self) -> Tensor:
-        """left / right, at most 1 where the bound holds; 0 where both are zero."""
-        return torch.where(self.left == 0, 0, self.left / self.right)
+        """lhs / rhs, at most 1 where the bound holds; 0 where both are zero."""
+        return torch.where(self.lhs == 0, 0, self.lhs / self.rhs)
 
 
 def forward_sensitivity(
@@ -49,7 +49,7 @@ def forward_sensitivity(
     shift: Float[Tensor, "n *d"],
     *,
     index: int | float | Float[Tensor, " n"],
-) -> Sides:
+) -> Bound:
     """||f(x + d) - f(x)|| <= GMSI ||d|| for each sample, to first order in d.
 
     index: GMSI, s_J or ||J_f(x)||_2 of each sample.  The bound is exact where the index bounds the Jacobian on the
@@ -58,54 +58,54 @@ def forward_sensitivity(
     >>> matrix = torch.tensor([[3.0, 0.0], [0.0, 1.0]])
     >>> shift = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     >>> forward_sensitivity(lambda x: x @ matrix, torch.zeros(2, 2), shift, index=3.0)
-    Sides(left=tensor([3., 1.]), right=tensor([3., 3.]))
+    Bound(lhs=tensor([3., 1.]), rhs=tensor([3., 3.]))
     """
     with torch.no_grad():
-        return Sides(_length(function(x + shift) - function(x)), index * _length(shift))
+        return Bound(_length(function(x + shift) - function(x)), index * _length(shift))
 
 
-def norm_refinement(s: Float[Tensor, "*n r"]) -> Sides:
+def norm_refinement(s: Float[Tensor, "*n r"]) -> Bound:
     """||J||_F^2 <= exp(H) ||J||_2^2, from the singular values: H is a mean of -log p_i, and each is >= -log p_1.
 
     >>> norm_refinement(torch.tensor([2.0, 2.0]))  # attained by flat spectra
-    Sides(left=tensor(8.), right=tensor(8.))
+    Bound(lhs=tensor(8.), rhs=tensor(8.))
     """
-    return Sides(s.square().sum(-1), effective_rank(s) * s.square().amax(-1))
+    return Bound(s.square().sum(-1), effective_rank(s) * s.square().amax(-1))
 
 
-def typical_sensitivity(s: Float[Tensor, "*n r"], *, inputs: int) -> Sides:
+def typical_sensitivity(s: Float[Tensor, "*n r"], *, inputs: int) -> Bound:
     """E ||J u||^2 = ||J||_F^2 / d <= exp(H) / d ||J||_2^2 for a direction u that is uniform on the sphere.
 
     inputs: d.  Raises ValueError where there are fewer than singular values.
 
     >>> typical_sensitivity(torch.tensor([2.0, 2.0]), inputs=4)
-    Sides(left=tensor(2.), right=tensor(2.))
+    Bound(lhs=tensor(2.), rhs=tensor(2.))
     """
     if inputs < s.shape[-1]:
         raise ValueError(f"inputs={inputs}: a matrix with {s.shape[-1]} singular values has at least as many.")
-    left, right = norm_refinement(s)
-    return Sides(left / inputs, right / inputs)
+    lhs, rhs = norm_refinement(s)
+    return Bound(lhs / inputs, rhs / inputs)
 
 
-def condition_bound(s: Float[Tensor, "*n r"]) -> Sides:
+def condition_bound(s: Float[Tensor, "*n r"]) -> Bound:
     """sqrt(r) exp(-H / 2) <= kappa: a low entropy forces a large `attribution_condition`.
 
     >>> round(float(condition_bound(torch.tensor([2.0, 2.0])).ratio), 6)
     1.0
     """
-    return Sides(math.sqrt(s.shape[-1]) * (-spectral_entropy(s) / 2).exp(), attribution_condition(s))
+    return Bound(math.sqrt(s.shape[-1]) * (-spectral_entropy(s) / 2).exp(), attribution_condition(s))
 
 
-def quality_bound(R: Float[Tensor, "*n k d"]) -> Sides:
+def quality_bound(R: Float[Tensor, "*n k d"]) -> Bound:
     """SSM^2 = ||R||_F^2 / ||R||_2^2 <= exp(H(R)): what `quality.ssm` measures is a typical over a worst case, too.
 
-    >>> round(float(quality_bound(torch.eye(3)).left), 6)  # SSM^2 of three explanations at right angles
+    >>> round(float(quality_bound(torch.eye(3)).lhs), 6)  # SSM^2 of three explanations at right angles
     3.0
     """
-    return Sides(ssm(R).square(), effective_rank(sigma(R)))
+    return Bound(ssm(R).square(), effective_rank(sigma(R)))
 
 
-def kernel_perturbation(K: Float[Tensor, "*b n n"], changed: Float[Tensor, "*b n n"]) -> Sides:
+def kernel_perturbation(K: Float[Tensor, "*b n n"], changed: Float[Tensor, "*b n n"]) -> Bound:
     """max_i |lambda_i(K') - lambda_i(K)| <= ||K' - K||_2 for symmetric matrices.  [weyl1912]
 
     Raises ValueError for matrices that are empty, not symmetric, or of different sizes.
@@ -123,10 +123,10 @@ def kernel_perturbation(K: Float[Tensor, "*b n n"], changed: Float[Tensor, "*b n
         if not (off <= 1e-4 * matrix.abs().amax((-2, -1))).all():
             raise ValueError(f"{name} is not symmetric, or not finite.")
     before, after = torch.linalg.eigvalsh(K), torch.linalg.eigvalsh(changed)
-    return Sides((after - before).abs().amax(-1), torch.linalg.eigvalsh(changed - K).abs().amax(-1))
+    return Bound((after - before).abs().amax(-1), torch.linalg.eigvalsh(changed - K).abs().amax(-1))
 
 
-def kernel_size(K: Float[Tensor, "m m"], norms: Float[Tensor, " n"]) -> Sides:
+def kernel_size(K: Float[Tensor, "m m"], norms: Float[Tensor, " n"]) -> Bound:
     """s_K = lambda_max(K) / n <= mean_i ||grad_theta f(x_i)||_2^2, which is at most s_theta^2.
 
     K = G G^T with the samples' gradients, each (k, p), as the block rows of G, and ||G||_2^2 <= sum_i ||G_i||_2^2.
@@ -135,11 +135,11 @@ def kernel_size(K: Float[Tensor, "m m"], norms: Float[Tensor, " n"]) -> Sides:
 
     >>> G = torch.tensor([[1.0, 0.0], [0.0, 2.0]])  # one gradient a row
     >>> kernel_size(G @ G.mT, torch.linalg.vector_norm(G, dim=1))
-    Sides(left=tensor(2.), right=tensor(2.5000))
+    Bound(lhs=tensor(2.), rhs=tensor(2.5000))
     """
     if not len(norms) or len(K) % len(norms):
         raise ValueError(f"a kernel of {len(K)} rows does not belong to {len(norms)} samples.")
-    return Sides(torch.linalg.eigvalsh(K)[-1] / len(norms), norms.square().mean())
+    return Bound(torch.linalg.eigvalsh(K)[-1] / len(norms), norms.square().mean())
 
 
 def forward_ratios(

@@ -78,7 +78,7 @@ def diagnose(
     with torch.no_grad():
         label = model(x).argmax(1)
     far = robustness(lambda z: of_class(model, z, label), x, noise)
-    explained, _ = redistribution(lrp(graph, x, rules=rules), share=_KEPT)
+    explained, _ = redistribution(lrp(graph, x, rules=rules), threshold=_KEPT)
     s_K, s_H = (
         extreme_eigenvalues(operator, which="magnitude", generator=generator).magnitude.value
         for operator in (parameter_gram(model, x), hessian(model, (x, data.y)))

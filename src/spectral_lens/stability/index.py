@@ -10,13 +10,13 @@ from typing import NamedTuple
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["COMPONENTS", "Index", "Spread", "gmsi"]
+__all__ = ["COMPONENTS", "Index", "Summary", "gmsi"]
 
 COMPONENTS = ("s_J", "s_theta", "sqrt(s_K)", "s_H")
 _HIGH = 0.95  # the quantile beside the supremum
 
 
-class Spread(NamedTuple):
+class Summary(NamedTuple):
     """A component over the samples: its supremum, its mean, its 95% quantile."""
 
     sup: float
@@ -31,13 +31,13 @@ class Index:
     jacobian: of ||J_f(x)||_2 over the samples; parameters: of ||grad_theta f(x)||_2; kernel: sqrt(lambda_max(K) / n);
     curvature: lambda_max(|H|).
 
-    >>> index = Index(Spread(4.0, 2.0, 3.0), Spread(5.0, 4.0, 5.0), kernel=2.5, curvature=8.0)
+    >>> index = Index(Spread(4.0, 2.0, 3.0), Summary(5.0, 4.0, 5.0), kernel=2.5, curvature=8.0)
     >>> index.value, index.stability, index.aggregate("sum", over="mean")
     (8.0, 0.125, 16.5)
     """
 
-    jacobian: Spread
-    parameters: Spread
+    jacobian: Summary
+    parameters: Summary
     kernel: float
     curvature: float
 
@@ -46,7 +46,7 @@ class Index:
 
         Raises ValueError for another name.
         """
-        if over not in Spread._fields:
+        if over not in Summary._fields:
             raise ValueError(f"over={over!r} is unknown: use one of {', '.join(Spread._fields)}.")
         samples = getattr(self.jacobian, over), getattr(self.parameters, over)
         return dict(zip(COMPONENTS, (*samples, self.kernel, self.curvature), strict=True))
@@ -104,6 +104,6 @@ def gmsi(
     return Index(_spread(jacobian), _spread(parameters), math.sqrt(numbers["kernel"]), numbers["curvature"])
 
 
-def _spread(norms: Tensor) -> Spread:
+def _spread(norms: Tensor) -> Summary:
     norms = norms.detach().double()
-    return Spread(float(norms.max()), float(norms.mean()), float(norms.quantile(_HIGH)))
+    return Summary(float(norms.max()), float(norms.mean()), float(norms.quantile(_HIGH)))

@@ -89,5 +89,5 @@ def _look(net: nn.Module, test: DataSet, few: DataSet, rules: Callable[..., Any]
     s = sigma(jacobian(net, few.x).to_dense())
     R = lrp(net, few.x, rules=rules(net))
     lit = R.flatten(1).abs().amax(1) > 0
-    explained, _ = redistribution(R[lit], share=_KEPT)
+    explained, _ = redistribution(R[lit], threshold=_KEPT)
     return float(right), float(spectral_entropy(s).nanmean()), float(s[:, 0].mean()), float(ssm(explained).mean())

@@ -60,7 +60,7 @@ def _apply(
     if type(layer) is nn.Dropout:
         return _dropout(layer, x, draw)
     if isinstance(layer, Gates):
-        return x * layer.gate(state["place"].unsqueeze(1), _uniform(x.shape, draw) if layer.training else None)
+        return x * layer.gate(state["location"].unsqueeze(1), _uniform(x.shape, draw) if layer.training else None)
     if layer.training and any(isinstance(inner, nn.modules.dropout._DropoutNd) for inner in layer.modules()):
         raise ValueError(
             f"{type(layer).__name__} draws its dropout for all runs at once: put nn.Dropout in Sequential."

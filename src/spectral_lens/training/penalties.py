@@ -188,7 +188,7 @@ class OpenGates:
     gates: the layer of that name in the model.
 
     >>> from spectral_lens.nn.gates import StochasticGates
-    >>> step = Step({"gates.place": torch.zeros(2, 5)}, torch.zeros(2, 3, 5), torch.zeros(2, 3, 1), torch.rand)
+    >>> step = Step({"gates.location": torch.zeros(2, 5)}, torch.zeros(2, 3, 5), torch.zeros(2, 3, 1), torch.rand)
     >>> OpenGates(StochasticGates(5), 0.1)(step).tolist()  # each is open with probability 1/2
     [0.25, 0.25]
     """
@@ -197,7 +197,7 @@ class OpenGates:
     penalty: float
 
     def __call__(self, step: Step) -> Float[Tensor, " r"]:
-        return self.penalty * self.gates.probability(step.state["gates.place"]).sum(-1)
+        return self.penalty * self.gates.probability(step.state["gates.location"]).sum(-1)
 
 
 def _outputs(step: Step) -> Float[Tensor, "r b k"]:
