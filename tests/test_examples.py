@@ -6,6 +6,7 @@ import inspect
 from pathlib import Path
 
 import pytest
+import torch
 
 import spectral_lens
 
@@ -32,6 +33,7 @@ NEEDS_DATA = {
 @pytest.mark.parametrize("name", WITH_EXAMPLES)
 def test_examples_print_what_they_say(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     module = importlib.import_module(name)
+    torch.manual_seed(0)  # the same numbers in any order of the tests
     done = doctest.testmod(module, optionflags=doctest.ELLIPSIS)  # `...` stands for the sizes of figures
     assert done.attempted > 0
     assert done.failed == 0, capsys.readouterr().out

@@ -61,10 +61,11 @@ def diagnose(
     generator: of the starts of Lanczos' method, on the CPU.
     Raises ValueError for noise of another shape, and as `gmsi`, `redistribution` and `hessian` do.
 
+    >>> _ = torch.manual_seed(0)
     >>> from spectral_lens.datasets import images
     >>> from spectral_lens.explain.lrp import gamma
     >>> data = images.load("digits")[1].take(9)
-    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(data.dim, 5), nn.ReLU(), nn.Linear(5, 10)).eval()
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(data.dim, 50), nn.ReLU(), nn.Linear(50, 10)).eval()
     >>> noise = torch.full_like(data.x, 0.1)
     >>> found = diagnose(model, data, noise=noise, rules=gamma(0.25), generator=torch.Generator())
     >>> found.gmsi == max(found.s_J, found.s_theta, found.root_s_K, found.s_H)

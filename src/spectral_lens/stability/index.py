@@ -31,7 +31,7 @@ class Index:
     jacobian: of ||J_f(x)||_2 over the samples; parameters: of ||grad_theta f(x)||_2; kernel: sqrt(lambda_max(K) / n);
     curvature: lambda_max(|H|).
 
-    >>> index = Index(Spread(4.0, 2.0, 3.0), Summary(5.0, 4.0, 5.0), kernel=2.5, curvature=8.0)
+    >>> index = Index(Summary(4.0, 2.0, 3.0), Summary(5.0, 4.0, 5.0), kernel=2.5, curvature=8.0)
     >>> index.value, index.stability, index.aggregate("sum", over="mean")
     (8.0, 0.125, 16.5)
     """
@@ -47,7 +47,7 @@ class Index:
         Raises ValueError for another name.
         """
         if over not in Summary._fields:
-            raise ValueError(f"over={over!r} is unknown: use one of {', '.join(Spread._fields)}.")
+            raise ValueError(f"over={over!r} is unknown: use one of {', '.join(Summary._fields)}.")
         samples = getattr(self.jacobian, over), getattr(self.parameters, over)
         return dict(zip(COMPONENTS, (*samples, self.kernel, self.curvature), strict=True))
 
