@@ -81,7 +81,7 @@ def test_the_wheel_carries_tables_and_types(installed: Path) -> None:
 
 def test_what_is_not_mandatory_is_blocked() -> None:
     assert {"torch", "numpy", "jaxtyping"}.isdisjoint(blocked())
-    assert {"matplotlib", "scipy", "sklearn", "pytest", "typer", "nbformat"} <= blocked()
+    assert {"matplotlib", "sklearn", "pytest", "typer", "nbformat"} <= blocked()
 
 
 def test_the_examples_of_the_readme_run(installed: Path) -> None:
@@ -100,7 +100,7 @@ def test_rooms_need_no_extra(installed: Path) -> None:
         for path in sorted((installed / "spectral_lens").rglob("*.py"))
         if path.relative_to(installed).parts[1] not in ("book", "figures")
     ]
-    modules = [name for name in modules if name.rpartition(".")[2] not in ("baselines", "selector")]
+    modules = [name for name in modules if name.rpartition(".")[2] not in ("baselines", "cross_validation", "selector")]
     assert len(modules) > 50
     code = f"import importlib\nfor name in {modules}:\n    importlib.import_module(name)\nprint('all')"
     assert bare(installed, code) == "all\n"

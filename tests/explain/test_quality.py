@@ -53,8 +53,8 @@ def test_small_columns_are_left_out():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"share": 1.0}, "threshold=1.0"),
-        ({"share": -0.1}, "threshold=-0.1"),
+        ({"threshold": 1.0}, "threshold=1.0"),
+        ({"threshold": -0.1}, "threshold=-0.1"),
         ({"relevance": torch.full((1, 2, 3), float("inf"))}, "NaN or infinite"),
         ({"relevance": torch.tensor([[[1.0, 2.0]], [[1.0, -1.0]]])}, r"samples \[1\]"),
     ],

@@ -1,16 +1,12 @@
 """What the figures show: the numbers in them against the data, computed by hand."""
 
 import math
-from pathlib import Path
 
-import nbformat
 import pytest
 import torch
 
-import spectral_lens
 from drawn import by_label, panels
 from spectral_lens import figures
-from spectral_lens.book import sources
 
 
 @pytest.fixture(autouse=True)
@@ -21,20 +17,6 @@ def _seed():
 def test_all_names_are_there():
     assert all(hasattr(figures, name) for name in figures.__all__)
     assert figures.__doc__.startswith("The look of all figures")
-
-
-APART = ("explanations", "interactive", "selection", "stability", "stars")  # imported by the chapters that need them
-
-
-@pytest.mark.parametrize("alone", [None, *APART])
-def test_a_record_knows_all_of_it(alone):
-    asked = "from spectral_lens import figures" if alone is None else f"from spectral_lens.figures import {alone}"
-    cell = nbformat.v4.new_code_cell(asked)
-    found = sources.module_hashes(nbformat.v4.new_notebook(cells=[cell]), Path(spectral_lens.__file__).parent)
-    stems = {path.stem for path in Path(figures.__file__).parent.glob("[!_]*.py")}
-    known = stems - (set(APART) - {alone, "stars" if alone == "interactive" else alone})  # which draws the same bands
-    figures_own = {"spectral_lens.figures", *(f"spectral_lens.figures.{stem}" for stem in known)}
-    assert set(found) == figures_own | {"spectral_lens._runtime.extras"}
 
 
 @pytest.mark.parametrize(("split", "borders"), [(3, [2.5]), ([3, 5], [2.5, 4.5]), ((6, 1, 4), [0.5, 3.5, 5.5])])

@@ -77,7 +77,7 @@ def test_who_comes_back_to_lassonets_path_has_left(known, monkeypatch):
         kept[list(next(gone))] = 0
         return torch.ones_like(skip) * kept, first
 
-    monkeypatch.setattr(path, "hierarchical", step)
+    monkeypatch.setattr(path, "hier_prox", step)
     options = {"hidden": [4], "seeds": (5, 6), "start": 1.0, "growth": 2.0, "longest": 6, "epochs": 1, "warm_up": 1}
     scores = lassonet(known[0], batch_size=600, **options, dtype=torch.float64)
     torch.testing.assert_close(scores[0], torch.tensor([1.0, 4.0] + 6 * [16.0], dtype=torch.float64))

@@ -5,7 +5,11 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from sklearn.base import clone
+
+from spectral_lens._runtime.extras import optional
+
+with optional("selector"):
+    from sklearn.base import clone
 
 __all__ = ["change_by_count", "one_standard_error"]
 
