@@ -10,9 +10,8 @@ from typing import Any, Literal
 import nbformat
 
 from spectral_lens._runtime import files
-from spectral_lens.book import fingerprints, replay, sources
+from spectral_lens.book import fingerprints, replay
 from spectral_lens.book.chapters import Book, BookError, Chapter, parameters, resolve
-from spectral_lens.book.syntax import PACKAGE
 from spectral_lens.claims import Measured
 
 META = "spectral_lens"  # where a record's provenance and an output's claim or data stand in the metadata
@@ -121,15 +120,14 @@ def status(of: Chapter, profile: str) -> Status:
         return Status("stale", "the record cannot be read")
     made = provenance(record)
     code = code_hash(record)
-    if "ran" in made and code != made["code"]:
+    if "ran" not in made:
+        return Status("stale", "the record does not say what ran")
+    if code != made["code"]:
         return Status("stale", "the record was edited")
     if code != code_hash(of.notebook):
         return Status("stale", "the code cells changed")
     if changes := _changes(made["parameters"], values):
         return Status("stale", f"parameters changed: {changes}")
-    if "ran" not in made:
-        older = _changed_modules(of, made.get("modules", {}))
-        return Status("older", "", older) if older else Status("current")
     index = fingerprints.index(of.book.package)
     changed = index.changed(made["ran"])
     if not changed:
@@ -137,13 +135,6 @@ def status(of: Chapter, profile: str) -> Status:
     names = tuple(index.dotted(place) for place in changed)
     why = _objection(of, made.get("replay"), index, changed) if profile == "paper" else ""
     return Status("verified" if why is None else "older", why or "", names)
-
-
-def _changed_modules(of: Chapter, then: Mapping[str, str]) -> tuple[str, ...]:
-    """For a record that does not say what ran: the modules that the chapter imports and that are not as they were."""
-    now = sources.module_hashes(of.notebook, of.book.package)
-    changed = {module for module in then.keys() | now.keys() if then.get(module) != now.get(module)}
-    return tuple(sorted(changed - {f"{PACKAGE}.{module}" for module in fingerprints.AFTER}))
 
 
 def _objection(
@@ -167,9 +158,8 @@ def provenance(record: nbformat.NotebookNode) -> dict[str, Any]:
     """Where the record comes from.
 
     chapter, profile, parameters, code, ran (see `fingerprints.Index.snapshot`), replay (see `replay.kept`), commit,
-    dirty, date (UTC, ISO), duration (s), cpu_seconds, peak_memory (bytes), device, threads, versions, data. One made
-    before what ran was noted has the hashes of all imported modules instead. Raises KeyError for a notebook that is
-    no record.
+    dirty, date (UTC, ISO), duration (s), cpu_seconds, peak_memory (bytes), device, threads, versions, data. Raises
+    KeyError for a notebook that is no record.
     """
     return record.metadata[META]
 
