@@ -147,7 +147,7 @@ class Spectral(nn.Module):
 class SpectralLinear(Spectral):
     """Dense layer written in its spectral parameters.
 
-    w_ji = (lam_in_i - lam_out_j) psi_ji        [giambagli, II.A; chicchi, eq. 11]
+        w_ji = (lam_in_i - lam_out_j) psi_ji        [giambagli, II.A; chicchi, eq. 11]
 
     Parameters: `lam_in` (in), `lam_out` (out), `psi` (out x in), `bias` (out).  `init` names the paper whose initial
     values are drawn ("chicchi": lam_in = 1, lam_out = 0 fixed, psi Glorot uniform; "giambagli": psi ~ U[-0.5, 0.5],
@@ -199,7 +199,7 @@ class SpectralLinear(Spectral):
 class SpectralConv2d(Spectral):
     """Convolution written in its spectral parameters: one eigenvalue for each input and each output channel.
 
-    w_ji(u, v) = (lam_in_i - lam_out_j) psi_ji(u, v)        [after chicchi, eq. 11, at every offset of the kernel]
+        w_ji(u, v) = (lam_in_i - lam_out_j) psi_ji(u, v)        [after chicchi, eq. 11, at every offset of the kernel]
 
     Takes nn.Conv2d's arguments.  `psi` is out x (in / groups) x height x width.  Everything else as SpectralLinear.
 

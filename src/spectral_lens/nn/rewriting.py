@@ -50,7 +50,7 @@ def spectralize(model: nn.Module, *, init: str = "chicchi") -> nn.Module:
 def fold(model: nn.Module) -> nn.Module:
     """A copy of the model with every spectral layer folded back into a plain one of the same outputs.
 
-    w_ji = (lam_in_i - lam_out_j) psi_ji        [giambagli, II.A; chicchi, eq. 11]
+        w_ji = (lam_in_i - lam_out_j) psi_ji        [giambagli, II.A; chicchi, eq. 11]
 
     >>> fold(nn.Sequential(SpectralLinear(3, 2), nn.Tanh()))
     Sequential(
@@ -110,7 +110,7 @@ def _rewrite(model: nn.Module, replace: Callable[[nn.Module], nn.Module | None])
 def retract(model: nn.Module) -> nn.Module:
     """A copy of the model in which consecutive dense layers of a Sequential have become one plain layer.
 
-    W = W_L ... W_1,  b = b_L + W_L b_(L-1) + ...        [giambagli, II.A, the compact operator A_c of Fig. 2(b)]
+        W = W_L ... W_1,  b = b_L + W_L b_(L-1) + ...        [giambagli, II.A, the compact operator A_c of Fig. 2(b)]
 
     The outputs stay the same.  Plain and spectral layers can be mixed; the new layer has the name of the last one, and
     may be trained where any of them might.  Identities go; a layer alone, and whatever stands in no Sequential, stays.
