@@ -3,10 +3,14 @@
 import functools
 from collections.abc import Generator
 
+import nbval.plugin
 import pytest
 
 from spectral_lens.book import runner
 from spectral_lens.book.chapters import chapter
+
+# What runs in a kernel does not count as tested, and starting to measure there takes longer than nbval waits for.
+nbval.plugin.setup_coverage = nbval.plugin.teardown_coverage = lambda *_: None
 
 
 @functools.cache
