@@ -7,6 +7,8 @@ import oracles
 from oracles import measured, toy
 from spectral_lens.nn.layers import SpectralConv2d
 from spectral_lens.nn.mlp import mlp
+from spectral_lens.training import Trained
+from spectral_lens.training._parameters import stack
 
 SEEDS = (7, 2, 11)
 TIGHT = {"rtol": 1e-12, "atol": 1e-12}
@@ -31,6 +33,16 @@ def own(options, r):
         if name in mine:
             mine[name] = mine[name].run(r)
     return mine
+
+
+def doubles(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def untrained(model, seeds=(3, 8)):
+    """All runs at their initial values."""
+    state = stack(model.double(), seeds)
+    return Trained(model.eval(), state, tuple(seeds), {}, {}, 0, 0.0)
 
 
 def starts(model, *, reinitialize=True, seeds=SEEDS):

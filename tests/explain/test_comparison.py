@@ -29,7 +29,7 @@ def test_spectral_measures_at_each_setting():
 
 def test_the_explanation_of_one_output_of_each_sample():
     relevance, target = [torch.randn(3, 5, 2, 7) for _ in range(4)], torch.tensor([4, 0, 2])
-    found = comparison.of_class(relevance, target)
+    found = comparison.target_maps(relevance, target)
     assert found.shape == (4, 3, 14)
     for k, E in enumerate(relevance):
         for n, label in enumerate(target.tolist()):

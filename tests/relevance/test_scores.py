@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from experiments import TIGHT, doubles, untrained
 from oracles import toy
 from spectral_lens.nn.layers import SpectralConv2d, SpectralLinear
 from spectral_lens.nn.mlp import mlp
@@ -24,26 +25,12 @@ from spectral_lens.relevance.scores import (
     relevance,
     sparsity,
 )
-from spectral_lens.training import Trained, fit
-from spectral_lens.training._parameters import stack
+from spectral_lens.training import fit
 
 
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)  # the same numbers in any order of the tests
-
-
-TIGHT = {"rtol": 1e-12, "atol": 1e-12}
-
-
-def doubles(*values):
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def untrained(model, seeds=(3, 8)):
-    """All runs at their initial values."""
-    state = stack(model.double(), seeds)
-    return Trained(model.eval(), state, tuple(seeds), {}, {}, 0, 0.0)
 
 
 def test_by_hand():

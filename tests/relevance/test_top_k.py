@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import oracles
+from experiments import TIGHT, doubles, untrained
 from oracles import toy
 from spectral_lens.nn.layers import SpectralConv2d
 from spectral_lens.nn.mlp import mlp
@@ -13,26 +14,12 @@ from spectral_lens.relevance.scores import (
     ranking,
 )
 from spectral_lens.relevance.top_k import min_features, top_k_curve
-from spectral_lens.training import Trained, accuracy, error, fit
-from spectral_lens.training._parameters import stack
+from spectral_lens.training import accuracy, error, fit
 
 
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)  # the same numbers in any order of the tests
-
-
-TIGHT = {"rtol": 1e-12, "atol": 1e-12}
-
-
-def doubles(*values):
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def untrained(model, seeds=(3, 8)):
-    """All runs at their initial values."""
-    state = stack(model.double(), seeds)
-    return Trained(model.eval(), state, tuple(seeds), {}, {}, 0, 0.0)
 
 
 @pytest.fixture(scope="module")

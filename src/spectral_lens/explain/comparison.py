@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from spectral_lens.explain.pixel_flipping import Imputer, area, curves, ranking
 from spectral_lens.explain.quality import entropy, redistribution, spectral_measures
 
-__all__ = ["BETTER", "by_measure", "joined", "of_class", "of_maps", "spectral"]
+__all__ = ["BETTER", "by_measure", "joined", "of_maps", "spectral", "target_maps"]
 
 Measures = dict[str, Float[Tensor, "n _"]]  # a column for each setting
 
@@ -33,12 +33,12 @@ def spectral(relevance: Iterable[Float[Tensor, "n k *d"]], *, threshold: float =
     return {name: torch.stack([values[name] for values in each], 1) for name in each[0]}
 
 
-def of_class(
+def target_maps(
     relevance: Sequence[Float[Tensor, "n k *d"]], target: Int[Tensor, " n"]
 ) -> Float[Tensor, "points n inputs"]:
     """The explanation of one output of each sample, at each setting.
 
-    >>> of_class([torch.arange(4.0).view(1, 2, 2)], torch.tensor([1])).tolist()
+    >>> target_maps([torch.arange(4.0).view(1, 2, 2)], torch.tensor([1])).tolist()
     [[[2.0, 3.0]]]
     """
     rows = torch.arange(len(target), device=target.device)

@@ -5,12 +5,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spectral_lens.explain import lrp
+from spectral_lens.explain._layer import stabilised
 from spectral_lens.nn.layers import SpectralLinear
 
-__all__ = ["by_eigenvalues"]
+__all__ = ["relevance_by_eigenvalue"]
 
 
-def by_eigenvalues(model: nn.Module, x: Float[Tensor, "n d"], *, epsilon: float = 0.0) -> Float[Tensor, "n k d"]:
+def relevance_by_eigenvalue(
+    model: nn.Module, x: Float[Tensor, "n d"], *, epsilon: float = 0.0
+) -> Float[Tensor, "n k d"]:
     """Relevance of each input for each output as the eigenvalue times the rest.  [chicchi, eq. 5]
 
         R_i = lam_in_i a_i sum_j psi_ji / (z_j + epsilon sign z_j) R_j        (zero where the denominator is)
@@ -21,7 +24,7 @@ def by_eigenvalues(model: nn.Module, x: Float[Tensor, "n d"], *, epsilon: float 
     Raises ValueError where it does not.
 
     >>> from spectral_lens.nn.mlp import mlp
-    >>> by_eigenvalues(mlp([7, 5, 3]).eval(), torch.rand(4, 7)).shape
+    >>> relevance_by_eigenvalue(mlp([7, 5, 3]).eval(), torch.rand(4, 7)).shape
     torch.Size([4, 3, 7])
     """
     layers = list(model.children()) if isinstance(model, nn.Sequential) else []
@@ -37,6 +40,6 @@ def by_eigenvalues(model: nn.Module, x: Float[Tensor, "n d"], *, epsilon: float 
         z = first(x)
     R = lrp.lrp(behind, z, rules=rule)
     with torch.no_grad():
-        below = (z + torch.where(z < 0, z.new_tensor(-epsilon), z.new_tensor(epsilon))).unsqueeze(1)
+        below = stabilised(z, epsilon).unsqueeze(1)
         rest = x.unsqueeze(1) * (torch.where(below == 0, 0, R / below) @ first.psi)
         return first.lam_in * rest

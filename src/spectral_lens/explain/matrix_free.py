@@ -11,7 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from spectral_lens.explain.lrp import Rule, rewritten
+from spectral_lens._runtime.memory import check_chunk
+from spectral_lens.explain.lrp import Rules, rewritten
 from spectral_lens.explain.quality import redistribution_operator
 from spectral_lens.operators.golub_kahan import spectral_norm
 from spectral_lens.operators.hutchinson import frobenius_norm
@@ -24,19 +25,19 @@ def of_lrp(
     model: nn.Module,
     x: Float[Tensor, "n *d"],
     *,
-    rules: Rule | Sequence[Rule],
+    rules: Rules,
     outputs: Sequence[int] | Int[Tensor, " k"] | None = None,
     threshold: float = 0.0,
 ) -> LinearOperator:
     """LRP's redistribution matrix at x, (n, k, inputs), of some outputs or of all; `R.mT @ z` redistributes z.
 
-    rules, threshold: as in `lrp.lrp` and `quality.redistribution`.
+        rules, threshold: as in `lrp.lrp` and `quality.redistribution`.
 
     >>> from spectral_lens.explain.lrp import gamma
-    >>> model = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2)).eval()
-    >>> R = of_lrp(model, torch.ones(4, 3), rules=gamma(0.1))
-    >>> R.shape, (R.mT @ torch.ones(4, 2)).shape
-    (torch.Size([4, 2, 3]), torch.Size([4, 3]))
+        >>> model = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2)).eval()
+        >>> R = of_lrp(model, torch.ones(4, 3), rules=gamma(0.1))
+        >>> R.shape, (R.mT @ torch.ones(4, 2)).shape
+        (torch.Size([4, 2, 3]), torch.Size([4, 3]))
     """
     forward = rewritten(model, rules=rules)
     chosen = slice(None) if outputs is None else outputs
@@ -116,8 +117,7 @@ def measured(
     >>> sorted(numbers), tuple(numbers["SSM"].shape), tuple(maps.shape)
     (['SSM', 'error', 'sensitivity', 'stability'], (4, 1), (1, 4, 3))
     """
-    if chunk < 1:
-        raise ValueError(f"chunk={chunk} must be at least 1 sample at a time.")
+    check_chunk(chunk)
     if target.shape != x.shape[:1]:
         raise ValueError(f"target is {tuple(target.shape)}: one output for each of {len(x)} samples is needed.")
     numbers, maps = [], []

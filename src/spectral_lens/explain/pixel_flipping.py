@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from spectral_lens._runtime.extras import optional
+from spectral_lens._runtime.memory import check_chunk
 from spectral_lens.operators._pullback import checked
 
 __all__ = ["Imputer", "area", "blurred", "constant", "curves", "inpainted", "ranking"]
@@ -180,5 +181,4 @@ def _check(x: Tensor, rankings: Tensor, target: Tensor, fraction: float, chunk: 
         raise ValueError(f"target must be one output for each of {len(x)} samples, from 0.")
     if not 0 < fraction <= 1:
         raise ValueError(f"fraction={fraction} must lie in (0, 1].")
-    if chunk < 1:
-        raise ValueError(f"chunk={chunk} must be at least 1 image at a time.")
+    check_chunk(chunk, of="image")

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from spectral_lens._runtime.extras import optional
+from spectral_lens._runtime.memory import check_chunk
 from spectral_lens.nn.rewriting import fold
 from spectral_lens.operators._pullback import Outputs, batch_size, checked, readout
 
@@ -151,9 +152,8 @@ def _values(
     chunk: int | None,
 ) -> Float[Tensor, "rows k"]:
     """The explained outputs of samples of which only the inputs of the players that are present are there."""
-    chunk = batch_size(x) if chunk is None else chunk
-    if chunk < 1:
-        raise ValueError(f"chunk={chunk} must be at least 1 row.")
+    check_chunk(chunk, of="row")
+    chunk = chunk or batch_size(x)
     absent = torch.as_tensor(baseline, dtype=x.dtype, device=x.device).expand_as(x)
     found = []
     with torch.no_grad():

@@ -52,7 +52,7 @@ def refitted(
     """What plain networks reach on `test`, trained afresh on nothing but the `count` highest inputs of each run.
 
     The accuracy, or the mean absolute error where y is a quantity.  hidden: nodes of the hidden layers.  options: of
-    `fit`.  Where the inputs are kept and nothing is trained again, see `top_k.by_count`.
+    `fit`.  Where the inputs are kept and nothing is trained again, see `top_k.top_k_curve`.
     Raises ValueError for a count that is not between 1 and the inputs.
 
     >>> import torch

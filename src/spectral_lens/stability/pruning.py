@@ -13,11 +13,10 @@ from spectral_lens.explain.quality import redistribution, ssm
 from spectral_lens.nn.rewriting import fold
 from spectral_lens.operators.jacobian import jacobian
 from spectral_lens.operators.spectra import sigma, spectral_entropy
+from spectral_lens.stability.diagnostics import _KEPT
 from spectral_lens.training import Trained
 
 __all__ = ["pruned", "pruning_curves"]
-
-_KEPT = 0.1  # outputs with less than this share of the largest have relevance that is noise, as in `diagnose`
 
 
 def pruned(model: nn.Module, kept: Int[Tensor, " k"]) -> nn.Module:

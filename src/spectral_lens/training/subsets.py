@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from spectral_lens.datasets import DataSet
 from spectral_lens.nn.layers import SpectralLinear
 from spectral_lens.nn.mlp import mlp
-from spectral_lens.nn.rewriting import fold, retract
+from spectral_lens.nn.rewriting import below, fold, retract, weight_of
 from spectral_lens.training._loop import fit, initial
 from spectral_lens.training.results import Trained
 
@@ -111,8 +111,7 @@ def spectral_weights(
     weights = {}
     for name, layer in model.named_children():
         if isinstance(layer, SpectralLinear):
-            lam_in, lam_out, psi = (state[f"{name}.{part}"] for part in ("lam_in", "lam_out", "psi"))
-            weights[f"{name}.weight"] = (lam_in.unsqueeze(1) - lam_out.unsqueeze(2)) * psi
+            weights[f"{name}.weight"] = weight_of(layer, below(state, name))
     return weights
 
 
