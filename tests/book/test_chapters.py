@@ -1,10 +1,9 @@
 """Chapters and their parameters."""
 
 import pytest
-from toy_chapters import page, write
 
 from spectral_lens.book import chapters
-from spectral_lens.book.chapters import BookError, chapter, parameters, resolve
+from spectral_lens.book.chapters import BookError, chapter
 
 
 def test_chapters_in_the_order_of_the_book(toy):
@@ -28,6 +27,45 @@ def test_unknown_chapter(toy, name, message):
         chapter(name, toy)
 
 
+def test_a_byte_order_mark_is_no_part_of_a_page(toy):
+    page = toy.root / "book" / "two.md"
+    code = [cell.source for cell in chapter("two", toy).notebook.cells]
+    page.write_bytes(b"\xef\xbb\xbf" + page.read_bytes().replace(b"\n", b"\r\n"))
+    assert [cell.source for cell in chapter("two", toy).notebook.cells] == code
+
+
+NAMED = b"---\nkernelspec: {name: python3, display_name: x}\n---\n\n"
+QUICK = "book/profiles/quick.yml"
+SPOILT = [
+    ("_toc.yml", b"root: [\n", "_toc.yml: expected the node content"),
+    ("_toc.yml", b"- book/one\n", "_toc.yml is a table"),
+    ("_toc.yml", b"root: 1\n", "_toc.yml: a page is named by its path, not by 1"),
+    (QUICK, b"threads: 1\nchapters:\n\ttwo: {}\n", "quick.yml, line 3: .*cannot start any token"),
+    (QUICK, b"- 1\n", "quick.yml is a table"),
+    (QUICK, b"chapters: [two]\n", "quick.yml: chapters is a table"),
+    (QUICK, b"chapters: {two: [a]}\n", "quick.yml: two is a table"),
+    (QUICK, b"chapters:\n  two: {a: 3}\n  two: {b: 1}\n", "quick.yml, line 2: 'two' stands twice"),
+    (QUICK, b"environment: 3\n", "quick.yml: environment is a table"),
+    (QUICK, b"threads: 1  # f\xfcr\n", "quick.yml is not UTF-8 .line 1: byte 0xfc"),
+    ("book/two.md", b"---\nkernelspec: [\n---\n", "two.md: the notebook's header"),
+    ("book/two.md", b"---\nkernelspec: {name: python3}\n---\n\n\xe4\n", "two.md is not UTF-8 .line 5"),
+    ("book/two.md", b"---\nkernelspec: {}\n---\n", "two.md: the notebook's header: 'name' is a required"),
+    ("book/two.md", NAMED + b"```{code-cell}\n---\na: [\n---\n```\n", "two.md: .*Invalid YAML"),
+]
+
+
+@pytest.mark.parametrize(("file", "text", "message"), SPOILT)
+def test_files_that_an_editor_spoilt_are_one_line(toy, file, text, message):
+    def read():
+        chapters.profile("quick", toy)
+        return chapters.runnable(toy)
+
+    (toy.root / file).write_bytes(text)
+    with pytest.raises(BookError, match=message) as caught:
+        read()
+    assert "\n" not in str(caught.value)
+
+
 def test_missing_page_and_missing_book(toy, tmp_path):
     (tmp_path / "book" / "two.md").unlink()
     with pytest.raises(BookError, match="book/two"):
@@ -40,103 +78,3 @@ def test_the_projects_own_profiles_are_read():
     assert chapters.profile("quick")["threads"] == 1
     assert chapters.profile("quick")["environment"]["CUDA_VISIBLE_DEVICES"] == ""
     assert chapters.profile("paper")["environment"] == {}
-
-
-def test_parameters(toy):
-    assert parameters(chapter("two", toy)) == {"a": 2, "b": 0.5, "words": ["x"], "flag": False, "free": None}
-
-
-DESCRIBED = """\
-# What follows is described.
-runs = 10  # networks trained side by side
-a, b = 1, "#no"  #both
-plain = "# no comment"
-long = [
-    1,  # not this
-    2,
-]  # sizes: one per network
-typed: int = 3  # digits
-late = [
-    4]
-# not of late"""
-
-
-def test_descriptions(tmp_path):
-    one = chapter("p", write(tmp_path, {"p": page("P", "x = 1  # no parameter", parameters=DESCRIBED)}))
-    assert chapters.descriptions(one) == {
-        "runs": "networks trained side by side",
-        "a": "both",
-        "b": "both",
-        "long": "sizes: one per network",
-        "typed": "digits",
-    }
-    bare = chapter("q", write(tmp_path, {"q": page("Q", "1", parameters=None)}))
-    assert chapters.descriptions(bare) == {}
-
-
-@pytest.mark.parametrize("line", ["a = b", "a = f()", "import os", "a = c = 1", "a[0] = 1", "a += 1", "a, b = 1, 2, 3"])
-def test_parameters_are_literals(tmp_path, line):
-    toy = write(tmp_path, {"p": page("P", parameters=line)})
-    with pytest.raises(BookError, match="plain assignments"):
-        parameters(chapter("p", toy))
-
-
-@pytest.mark.parametrize(
-    ("given", "found"),
-    [
-        ({"a": 3}, 3),
-        ({"b": 3}, 3.0),
-        ({"words": []}, []),
-        ({"words": ["y", "z"]}, ["y", "z"]),
-        ({"flag": True}, True),
-        ({"free": [1, "x"]}, [1, "x"]),
-    ],
-)
-def test_overrides(toy, given, found):
-    (name,) = given
-    value = resolve(chapter("two", toy), "quick", given)[name]
-    assert value == found
-    assert type(value) is type(found)
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"aa": 1}, r"no parameter 'aa': did you mean a"),
-        ({"zzz": 1}, r"there are a, b, words"),
-        ({"a": 1.0}, "a is int .*not float 1.0"),
-        ({"a": True}, "not bool"),
-        ({"b": "1e-3"}, "write 1.0e-3"),
-        ({"b": True}, "not bool"),
-        ({"b": None}, "not NoneType"),
-        ({"words": [1]}, "list of str"),
-        ({"words": "x"}, "list of str"),
-        ({"flag": 1}, "flag is bool"),
-    ],
-)
-def test_wrong_parameters(toy, given, message):
-    with pytest.raises(BookError, match=message):
-        resolve(chapter("two", toy), "quick", given)
-
-
-def test_profiles_give_values(tmp_path):
-    pages = {"p": page("P", "1")}
-    toy = write(tmp_path, pages, paper="chapters: {p: {a: 5, words: [u, v]}}\n")
-    assert resolve(chapter("p", toy), "paper") | {"b": 0} == {
-        "a": 5,
-        "b": 0,
-        "words": ["u", "v"],
-        "flag": False,
-        "free": None,
-    }
-    assert resolve(chapter("p", toy), "paper", {"a": 7})["a"] == 7
-    for wrong, message in [
-        ("{q: {a: 1}}", "unknown chapter 'q'"),
-        ("{p: {c: 1}}", r"'c' \(in paper.yml\)"),
-        ("{p: {a: x}}", "a is int"),
-    ]:
-        write(tmp_path, pages, paper=f"chapters: {wrong}\n")
-        with pytest.raises(BookError, match=message):
-            resolve(chapter("p", toy), "paper")
-    with pytest.raises(BookError, match="did you mean paper"):
-        resolve(chapter("p", toy), "papper")

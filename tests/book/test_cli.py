@@ -1,5 +1,6 @@
 """The command line: exit status, messages, interruption."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -249,6 +250,15 @@ def test_data(monkeypatch, tmp_path):
     assert result.exit_code == 2
     assert "mnits" in result.stderr
     assert CliRunner().invoke(app, ["data", "fetch"]).exit_code == 2
+
+
+def test_titles_on_a_terminal_without_their_letters(tmp_path):
+    write(tmp_path, {"one": page("What \u03b3 does", "1")})
+    command = [sys.executable, "-m", "spectral_lens.book.cli", "list", "--root", str(tmp_path)]
+    environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(command, env=environment, capture_output=True, encoding="latin-1", check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "What ? does" in done.stdout
 
 
 def test_start_is_light():

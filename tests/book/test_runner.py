@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from toy_chapters import page, write
 
-from spectral_lens.book import execution, records, runner
+from spectral_lens.book import execution, origin, records, runner
 from spectral_lens.book.chapters import BookError, chapter
 
 LOOK = """\
@@ -204,11 +204,22 @@ def test_progress_bars_and_split_streams_are_cleaned():
 def test_a_processor_is_asked_only_for_what_it_has(monkeypatch, tmp_path, machine, flags, left):
     """Arm knows no AVX2, and torch warns of it in every chapter's first cell."""
     (tmp_path / "cpuinfo").write_text(flags + "\n")
-    monkeypatch.setattr(runner.platform, "machine", lambda: machine)
-    monkeypatch.setattr(runner, "Path", lambda _: tmp_path / "cpuinfo")
-    runner._has_avx2.cache_clear()
+    monkeypatch.setattr(origin.platform, "machine", lambda: machine)
+    monkeypatch.setattr(origin, "Path", lambda _: tmp_path / "cpuinfo")
+    origin.has_avx2.cache_clear()
     found = runner.environment(runner.plan(chapter("intro")))
     monkeypatch.undo()
-    runner._has_avx2.cache_clear()
+    origin.has_avx2.cache_clear()
     assert set(found) & set(runner._AVX2) == left
     assert found["CUDA_VISIBLE_DEVICES"] == ""
+
+
+@pytest.mark.parametrize(("named", "seen"), [("my/data", "{here}/my/data"), ("~/data", None), ("", None), (None, None)])
+def test_a_relative_data_folder_means_the_same_to_command_and_chapter(monkeypatch, tmp_path, named, seen):
+    plan = runner.plan(chapter("one", write(tmp_path, {"one": page("One", "1")})))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SPECTRAL_LENS_DATA", raising=False)
+    if named is not None:
+        monkeypatch.setenv("SPECTRAL_LENS_DATA", named)
+    found = runner.environment(plan).get("SPECTRAL_LENS_DATA")
+    assert found == (seen and seen.format(here=tmp_path))

@@ -19,7 +19,8 @@ from toy_chapters import HEADER
 
 from spectral_lens import claims
 from spectral_lens.book import fingerprints, records
-from spectral_lens.book.chapters import Book, chapter, parameters, runnable
+from spectral_lens.book.chapters import Book, chapter, runnable
+from spectral_lens.book.parameters import parameters
 
 ROOT = Path(__file__).parents[2]
 STRICT = ("-W", "--keep-going", "-n")

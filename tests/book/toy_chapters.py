@@ -6,7 +6,8 @@ from pathlib import Path
 import nbformat
 
 from spectral_lens.book import fingerprints, records, runner
-from spectral_lens.book.chapters import Book, chapter, resolve
+from spectral_lens.book.chapters import Book, chapter
+from spectral_lens.book.parameters import resolve
 
 HEADER = """\
 ---

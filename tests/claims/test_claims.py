@@ -202,3 +202,21 @@ def test_a_record_from_before_values_were_kept_is_read():
     measured = claims.Measured.read(old)
     assert (measured.values, measured.here) == ((), "0.98 +- 0.01 (10 runs)")
     assert measured.verdict(claims.load()[PAPER]) == "reproduced"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"- id: [\n", "^claims.yml is no YAML in UTF-8: "),
+        ("- id: \u00e9\n".encode("latin-1"), "^claims.yml is no YAML in UTF-8: "),
+        (b"", "^claims.yml is a list of claims"),
+        (b"id: a\n", "^claims.yml is a list of claims"),
+        (b"- id\n", "^claims.yml is a list of claims"),
+    ],
+)
+def test_a_file_that_is_no_ledger_is_refused_in_one_line(tmp_path, text, message):
+    path = tmp_path / "claims.yml"
+    path.write_bytes(text)
+    with pytest.raises(ValueError, match=message) as caught:
+        claims.load(path)
+    assert "\n" not in str(caught.value)

@@ -71,3 +71,12 @@ def test_check_finds_what_is_in_the_way(tmp_path, monkeypatch):
     monkeypatch.setattr(files.tempfile, "TemporaryFile", refuse)
     with pytest.raises(PermissionError):
         files.check_writable(tmp_path / "c.txt")
+
+
+def test_text_with_a_mark_and_other_ends_of_lines(tmp_path):
+    path = tmp_path / "text"
+    path.write_bytes(b"\xef\xbb\xbfa\r\n\xc3\xa4\rb\n")
+    assert files.read_text(path) == "a\n\u00e4\nb\n"
+    path.write_bytes("a\nb\u00fc".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"^text is not UTF-8 \(line 2: byte 0xfc\): save it as UTF-8"):
+        files.read_text(path)

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["check_writable", "replacing"]
+__all__ = ["check_writable", "read_text", "replacing"]
 
 
 @contextlib.contextmanager
@@ -48,3 +48,25 @@ def check_writable(path: Path) -> None:
         raise NotADirectoryError(f"{there} is not a folder")
     with tempfile.TemporaryFile(dir=there) as file:
         file.write(b"\n")
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file, with or without the byte order mark that some editors put before it.
+
+    Raises ValueError where the file is in another encoding, OSError as the system does.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "marked.txt"
+    ...     _ = path.write_bytes(b"\\xef\\xbb\\xbfone")
+    ...     read_text(path)
+    'one'
+    """
+    raw = path.read_bytes()
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{path.name} is not UTF-8 (line {line}: byte {raw[error.start]:#04x}): save it as UTF-8."
+        ) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")

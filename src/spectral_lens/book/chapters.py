@@ -1,20 +1,17 @@
-"""The chapters of the book, their parameters, and the profiles that give the parameters their values."""
+"""The chapters of the book, and the profiles that give their parameters values."""
 
-import ast
 import copy
 import difflib
-import io
-import tokenize
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import nbformat
-import yaml
 
-from spectral_lens._runtime import resources
+from spectral_lens._runtime import files, resources
+from spectral_lens.book import plain_yaml
 
 PROFILES = ("quick", "paper")
 _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -71,13 +68,22 @@ def book(root: Path | None = None) -> Book:
 
 
 def notebook(text: str) -> nbformat.NotebookNode:
-    """The notebook that a text chapter stands for; a page without a notebook header is one cell of prose."""
+    """The notebook that a text chapter stands for; a page without a notebook header is one cell of prose.
+
+    Raises ValueError where the header or the options of a cell are no YAML.
+    """
     if not isinstance(_front_matter(text).get("kernelspec"), dict):
         parsed = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
     else:
         import jupytext
+        from jupytext.myst import MystMetadataParsingError
 
-        parsed = jupytext.reads(text, fmt="md:myst")
+        try:
+            parsed = jupytext.reads(text, fmt="md:myst")
+        except MystMetadataParsingError as error:
+            raise ValueError(" ".join(str(error).split())) from None
+        except nbformat.ValidationError as error:
+            raise ValueError(f"the notebook's header: {error.message}") from None
     parsed.metadata["kernelspec"] = dict(_KERNEL)
     for position, cell in enumerate(parsed.cells):
         cell["id"] = f"c{position:03d}"
@@ -91,6 +97,8 @@ def chapters(of: Book | None = None) -> dict[str, Chapter]:
     contents = _yaml(table, table.stat().st_mtime_ns)
     found = {}
     for file in _files(contents):
+        if not isinstance(file, str):
+            raise BookError(f"_toc.yml: a page is named by its path, not by {file!r}.")
         path = (of.root / file).with_suffix(".md") if not file.endswith(".md") else of.root / file
         if not path.is_file():
             raise BookError(f"_toc.yml names {file}, but {path.name} is not there.")
@@ -104,7 +112,7 @@ def chapter(name: str, of: Book | None = None) -> Chapter:
     known = chapters(of)
     short = name.removeprefix("./").removeprefix("book/").removesuffix(".md")
     if short not in known:
-        raise BookError(f"There is no chapter {name!r}{_close(short, [n for n, c in known.items() if c.runnable])}")
+        raise BookError(f"There is no chapter {name!r}{close(short, [n for n, c in known.items() if c.runnable])}")
     if not known[short].runnable:
         raise BookError(f"The chapter {name!r} has no code to run.")
     return known[short]
@@ -115,99 +123,63 @@ def runnable(of: Book | None = None) -> dict[str, Chapter]:
     return {name: c for name, c in chapters(of).items() if c.runnable}
 
 
-def parameters(of: Chapter) -> dict[str, Any]:
-    """The names and quick values in the chapter's parameters cell, in its order.
-
-    Raises BookError where the cell holds anything but plain assignments of literals.
-    """
-    values: dict[str, Any] = {}
-    for source in _parameter_cells(of):
-        for statement in ast.parse(source).body:
-            try:
-                values |= _assignment(statement)
-            except ValueError:
-                segment = ast.get_source_segment(source, statement)
-                raise BookError(
-                    f"{of.path.name}: the parameters cell takes plain assignments of literals, not {segment!r}."
-                ) from None
-    return values
-
-
-def descriptions(of: Chapter) -> dict[str, str]:
-    """What the chapter says of its parameters: the comment behind an assignment, for each name that it assigns.
-
-    A parameter without a comment on the last line of its assignment is left out. Raises as `parameters`.
-    """
-    parameters(of)
-    found: dict[str, str] = {}
-    for source in _parameter_cells(of):
-        tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-        comments = {
-            token.start[0]: token.string.lstrip("#").strip() for token in tokens if token.type == tokenize.COMMENT
-        }
-        for statement in ast.parse(source).body:
-            text = comments.get(statement.end_lineno or statement.lineno, "")
-            found |= dict.fromkeys(_assignment(statement), text) if text else {}
-    return found
-
-
 def profile(name: str, of: Book | None = None) -> dict[str, Any]:
     """The profile's `threads`, `environment` (of strings) and `chapters` (what differs from a chapter's own cell)."""
     of = of or book()
     if name not in PROFILES:
-        raise BookError(f"There is no profile {name!r}{_close(name, PROFILES)}")
+        raise BookError(f"There is no profile {name!r}{close(name, PROFILES)}")
     path = of.root / "book" / "profiles" / f"{name}.yml"
     if not path.is_file():
         raise BookError(f"The profile {name!r} has no file book/profiles/{name}.yml.")
-    found = copy.deepcopy(_yaml(path, path.stat().st_mtime_ns)) or {}
+    found = copy.deepcopy(_yaml(path, path.stat().st_mtime_ns))
     strange = set(found) - {"threads", "environment", "chapters"}
     if strange:
         raise BookError(f"{path.name} has unknown entries: {', '.join(sorted(strange))}.")
     threads = found.get("threads")
     if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
         raise BookError(f"{path.name}: threads is a number from 1 up, or null for the machine's own.")
-    values = found.get("chapters") or {}
+    values = _table(found.get("chapters"), f"{path.name}: chapters")
     known = chapters(of) if values else {}
     for chapter_name in values:
         if chapter_name not in known:
-            raise BookError(f"{path.name} names an unknown chapter {chapter_name!r}{_close(chapter_name, known)}")
-    environment = {str(key): str(value) for key, value in (found.get("environment") or {}).items()}
+            raise BookError(f"{path.name} names an unknown chapter {chapter_name!r}{close(chapter_name, known)}")
+        values[chapter_name] = _table(values[chapter_name], f"{path.name}: {chapter_name}")
+    environment = _table(found.get("environment"), f"{path.name}: environment")
+    environment = {key: str(value) for key, value in environment.items()}
     return {"threads": threads, "environment": environment, "chapters": values}
-
-
-def resolve(of: Chapter, profile_name: str = "quick", overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """All parameters of the chapter: its own cell, then the profile, then `overrides`.
-
-    Raises BookError for an unknown profile or name (with the closest known one) and for a value of another type than
-    the cell's: an int passes for a float, a bool is no int, a list's elements are of the types that the cell's list
-    has, and a parameter that is None in the cell takes anything.
-    """
-    own = parameters(of)
-    found = dict(own)
-    given = profile(profile_name, of.book)["chapters"].get(of.name) or {}
-    for values, origin in ((given, f" (in {profile_name}.yml)"), (overrides or {}, "")):
-        for name, value in values.items():
-            if name not in own:
-                raise BookError(f"{of.name} has no parameter {name!r}{origin}{_close(name, own)}")
-            if not _fits(value, own[name]):
-                raise BookError(_mismatch(of, name, value, own[name]) + origin)
-            found[name] = float(value) if type(own[name]) is float else value
-    return found
 
 
 @lru_cache(maxsize=256)
 def _notebook(path: Path, _changed: int) -> nbformat.NotebookNode:
-    return notebook(path.read_text(encoding="utf-8"))
+    text = _text(path)
+    try:
+        return notebook(text)
+    except ValueError as error:
+        raise BookError(f"{path.name}: {error}") from None
 
 
 @lru_cache(maxsize=64)
-def _yaml(path: Path, _changed: int) -> Any:
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+def _yaml(path: Path, _changed: int) -> dict[str, Any]:
+    text = _text(path)
+    try:
+        found = plain_yaml.load(text, path.name)
+    except ValueError as error:
+        raise BookError(str(error)) from None
+    return _table(found, path.name)
 
 
-def _parameter_cells(of: Chapter) -> list[str]:
-    cells = (cell for cell in of.notebook.cells if cell.cell_type == "code")
-    return [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])]
+def _text(path: Path) -> str:
+    try:
+        return files.read_text(path)
+    except (ValueError, OSError) as error:
+        raise BookError(str(error)) from None
+
+
+def _table(found: Any, what: str) -> dict[str, Any]:
+    """`found`, which has to be a table of names; nothing at all is an empty one."""
+    if not isinstance(found, dict | None) or not all(isinstance(key, str) for key in found or {}):
+        raise BookError(f"{what} is a table (name: value), not {found!r:.60}.")
+    return found or {}
 
 
 def _files(node: Any) -> Iterable[str]:
@@ -228,51 +200,12 @@ def _front_matter(text: str) -> dict[str, Any]:
     if not lines or lines[0].strip() != "---":
         return {}
     end = next((k for k, line in enumerate(lines[1:], 1) if line.strip() in ("---", "...")), 0)
-    found = yaml.safe_load("\n".join(lines[1:end]))
+    found = plain_yaml.load("\n".join(lines[1:end]), "the notebook's header")
     return found if isinstance(found, dict) else {}
 
 
-def _assignment(statement: ast.stmt) -> dict[str, Any]:
-    """{name: value} of `a = 1`, `a: int = 1` or `a, b = 1, 2`; ValueError for anything else."""
-    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
-        return {}
-    if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value:
-        return {statement.target.id: ast.literal_eval(statement.value)}
-    if not isinstance(statement, ast.Assign) or len(statement.targets) != 1:
-        raise ValueError
-    target, value = statement.targets[0], ast.literal_eval(statement.value)
-    if isinstance(target, ast.Name):
-        return {target.id: value}
-    if isinstance(target, ast.Tuple) and all(isinstance(t, ast.Name) for t in target.elts):
-        return dict(zip((t.id for t in target.elts if isinstance(t, ast.Name)), value, strict=True))
-    raise ValueError
-
-
-def _fits(value: Any, default: Any) -> bool:
-    if default is None:
-        return True
-    if isinstance(default, bool) or isinstance(value, bool):
-        return isinstance(value, bool) and isinstance(default, bool)
-    if isinstance(default, float):
-        return isinstance(value, int | float)
-    if isinstance(default, list | tuple):
-        if not isinstance(value, list | tuple):
-            return False
-        return not default or all(any(_fits(v, d) for d in default) for v in value)
-    return isinstance(value, type(default))
-
-
-def _mismatch(of: Chapter, name: str, value: Any, default: Any) -> str:
-    wanted = type(default).__name__
-    if isinstance(default, list | tuple) and default:
-        wanted += " of " + " or ".join(dict.fromkeys(type(v).__name__ for v in default))
-    hint = ""
-    if isinstance(default, float) and isinstance(value, str):
-        hint = " YAML reads a number without a point before its exponent as text: write 1.0e-3."
-    return f"{of.name}: {name} is {wanted} (its own value: {default!r}), not {type(value).__name__} {value!r}.{hint}"
-
-
-def _close(name: str, known: Iterable[str]) -> str:
+def close(name: str, known: Iterable[str]) -> str:
+    """The end of a message on an unknown name: the names that are like it, or all."""
     known = list(known)
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     # "mnist" is meant to find "relevance/mnist", which is far from it letter by letter.

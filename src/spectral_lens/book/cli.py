@@ -1,13 +1,12 @@
 """The command `spectral-lens`."""
 
-import ast
 import functools
+import io
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
-
-import yaml
 
 from spectral_lens._runtime.extras import optional
 
@@ -20,12 +19,10 @@ with optional("book"):
         BookError,
         book,
         chapter,
-        descriptions,
-        parameters,
-        resolve,
         runnable,
     )
     from spectral_lens.book.chapters import profile as settings
+    from spectral_lens.book.parameters import descriptions, parameters, read, resolve
 
 app = typer.Typer(
     name="spectral-lens",
@@ -46,10 +43,16 @@ Profile = Annotated[str, typer.Option("--profile", help="quick (embedded data) o
 
 
 def _guarded(command: Callable[P, None]) -> Callable[P, None]:
-    """A mistake of the caller is one line and exit status 2, not a traceback."""
+    """A mistake of the caller is one line and exit status 2, not a traceback.
+
+    A title with a Greek letter is no reason to stop on a terminal that has none.
+    """
 
     @functools.wraps(command)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")
         try:
             command(*args, **kwargs)
         except BookError as error:
@@ -128,7 +131,7 @@ def run(
         chosen = list(dict.fromkeys(chapter(name, of).name for name in names))
     else:
         chosen = list(runnable(of)) if every else _outdated(of, profile, older)
-    overrides = dict(_parameter(text) for text in parameter or [])
+    overrides = dict(read(text) for text in parameter or [])
     if not chosen:
         typer.echo("All records are current.")
         return
@@ -196,9 +199,9 @@ def data(
         raise BookError("Say `spectral-lens data` or `spectral-lens data fetch NAME`.")
     try:
         rows = cache.report() if name is None else [cache.fetch(name)]
+        typer.echo(f"Folder: {cache.folder()}")
     except cache.DataError as error:
         raise BookError(str(error)) from None
-    typer.echo(f"Folder: {cache.folder()}")
     for row in rows:
         size = "" if row.bytes is None else f", {row.bytes / 1e6:.1f} MB"
         typer.echo(f"{row.name:10}  {row.edition or 'missing'}{size}  ({row.licence})")
@@ -256,21 +259,6 @@ def _cost(made: dict[str, Any]) -> str:
 
     peak = made.get("peak_memory")
     return duration(made["duration"]) + (f", {peak / 1e9:.1f} GB" if peak else "")
-
-
-def _parameter(text: str) -> tuple[str, Any]:
-    """("digits", [3, 8]) of "digits=[3,8]": a Python literal, else what YAML makes of it."""
-    name, equals, value = text.partition("=")
-    if not equals or not name.strip().isidentifier():
-        raise BookError(f"-p takes name=value, not {text!r}.")
-    try:
-        return name.strip(), ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        pass
-    try:
-        return name.strip(), yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise BookError(f"-p {text}: the value is neither a Python literal nor YAML.") from None
 
 
 if __name__ == "__main__":

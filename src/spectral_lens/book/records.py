@@ -11,7 +11,8 @@ import nbformat
 
 from spectral_lens._runtime import files
 from spectral_lens.book import fingerprints, replay
-from spectral_lens.book.chapters import Book, BookError, Chapter, parameters, resolve
+from spectral_lens.book.chapters import Book, BookError, Chapter
+from spectral_lens.book.parameters import parameters, resolve
 from spectral_lens.claims import Measured
 
 META = "spectral_lens"  # where a record's provenance and an output's claim or data stand in the metadata

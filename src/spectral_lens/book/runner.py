@@ -5,14 +5,11 @@ import contextlib
 import os
 import platform
 import shlex
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,11 +18,13 @@ import nbformat
 
 from spectral_lens import claims as ledger
 from spectral_lens._runtime import files
-from spectral_lens.book import fingerprints, records, syntax
-from spectral_lens.book.chapters import BookError, Chapter, profile, resolve
+from spectral_lens.book import fingerprints, origin, records, syntax
+from spectral_lens.book.chapters import BookError, Chapter, profile
+from spectral_lens.book.parameters import resolve
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 _VERSIONS = ("torch", "numpy")
+_DATA = "SPECTRAL_LENS_DATA"
 _AVX2 = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR")  # left out where the processor has no AVX2
 _TRACE = 12  # lines of a traceback that are worth reading
 
@@ -54,7 +53,7 @@ class Plan:
 def plan(of: Chapter, profile_name: str = "quick", overrides: Mapping[str, Any] | None = None) -> Plan:
     """Check everything that can be checked before a kernel starts.
 
-    Raises BookError for unknown parameters and wrong types (see `chapters.resolve`), for cells that don't parse, for
+    Raises BookError for unknown parameters and wrong types (see `parameters.resolve`), for cells that don't parse, for
     claims that are measured twice or that the ledger doesn't have, and where the record could not be written.
     """
     values = resolve(of, profile_name, overrides)
@@ -78,7 +77,7 @@ def run(of: Plan, *, show_progress: bool = False) -> Path:
     chapter = of.chapter
     _check_target(of.target)  # again: a plan may have waited for hours
     index = fingerprints.index(chapter.book.package)  # before the run: what is edited meanwhile must not count as run
-    commit, dirty = _commit(chapter.book.root)
+    commit, dirty = origin.commit(chapter.book.root)
     date, clock = datetime.now(UTC), time.perf_counter()
     try:
         done = execute(
@@ -108,7 +107,7 @@ def run(of: Plan, *, show_progress: bool = False) -> Path:
         "duration": round(duration, 1),
         "cpu_seconds": done.note.get("cpu_seconds"),
         "peak_memory": done.note.get("peak_memory"),
-        "device": _device(done.note.get("device", "cpu")),
+        "device": origin.device(done.note.get("device", "cpu")),
         "threads": done.note.get("threads", profile(of.base, chapter.book)["threads"]),
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in _VERSIONS}},
         "data": records.carried(record, "data"),
@@ -129,21 +128,12 @@ def environment(of: Plan) -> dict[str, str]:
     threads = settings["threads"]
     found = {} if threads is None else dict.fromkeys(_THREADS, str(threads))
     found |= {"PYTHONHASHSEED": "0", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
-    left = () if _has_avx2() else _AVX2
+    left = () if origin.has_avx2() else _AVX2
     chosen = {name: value for name, value in settings["environment"].items() if name not in left}
-    return found | chosen | {"SPECTRAL_LENS_PROFILE": of.profile}
-
-
-@cache
-def _has_avx2() -> bool:
-    """Whether the processor can take the path through its instructions that a profile may ask for.
-
-    Elsewhere torch would warn of an unknown capability (Arm) or run into an illegal instruction (an x86 from before).
-    """
-    if platform.machine().lower() not in ("x86_64", "amd64"):
-        return False
-    processor = Path("/proc/cpuinfo")
-    return not processor.is_file() or "avx2" in processor.read_text(encoding="utf-8").split()
+    # The kernel works in the chapter's folder: a data folder named from here has to mean the same there.
+    folder = os.environ.get(_DATA, "")
+    data = {_DATA: str(Path(folder).absolute())} if folder and not folder.startswith("~") else {}
+    return found | data | chosen | {"SPECTRAL_LENS_PROFILE": of.profile}
 
 
 def clean(executed: nbformat.NotebookNode, source: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -180,7 +170,10 @@ def _outputs(outputs: Iterable[nbformat.NotebookNode]) -> list[nbformat.Notebook
 
 
 def _check_claims(of: Chapter) -> None:
-    known, seen = ledger.load(), set()
+    try:
+        known, seen = ledger.load(), set()
+    except ValueError as error:
+        raise BookError(str(error)) from None
     for number, cell in enumerate((c for c in of.notebook.cells if c.cell_type == "code"), 1):
         try:
             nodes = list(ast.walk(ast.parse(syntax.without_magics(cell.source))))
@@ -261,33 +254,3 @@ def _somewhere(of: Plan, store: Callable[[Path], None]) -> Path | None:
 def _short(of: Plan, path: Path) -> Path:
     root = of.chapter.book.root
     return path.relative_to(root) if path.is_relative_to(root) else path
-
-
-def _commit(root: Path) -> tuple[str | None, bool | None]:
-    """The commit, and whether book/ or src/ differ from it; (None, None) outside a repository."""
-    try:
-        commit = _git(root, "rev-parse", "HEAD")
-        return commit, bool(_git(root, "status", "--porcelain", "--", "book", "src"))
-    except (OSError, subprocess.CalledProcessError):
-        return None, None
-
-
-def _git(root: Path, *arguments: str) -> str:
-    # Without the lock that `git status` takes to refresh its index: a reader must not stand in anybody's way.
-    environ = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}
-    found = subprocess.run(
-        ["git", "-C", str(root), *arguments], check=True, capture_output=True, text=True, env=environ
-    )
-    return found.stdout.strip()
-
-
-def _device(name: str) -> str:
-    """A GPU by its name; the CPU by its model, where the system tells it."""
-    if name != "cpu":
-        return name
-    model = platform.processor() or platform.machine()
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-            model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
-    return f"CPU ({model}, {os.cpu_count()} cores)"

@@ -153,8 +153,8 @@ def measure(id: str, values: Any) -> Measured:
 def load(path: Path | None = None) -> Mapping[str, Claim]:
     """The ledger by id, in its order (the project's, or the one in the file `path`).
 
-    Raises ValueError for an entry with an unknown or missing field, a second entry of one id, or an `accept` that is
-    not null or two bounds in order.
+    Raises ValueError for a file that is no list in YAML, an entry with an unknown or missing field, a second entry of
+    one id, or an `accept` that is not null or two bounds in order.
 
     >>> load()["chicchi.method.inverse"].scale
     'any'
@@ -166,7 +166,13 @@ def load(path: Path | None = None) -> Mapping[str, Claim]:
 @lru_cache(maxsize=8)
 def _load(path: Path, _changed: int) -> Mapping[str, Claim]:
     ledger: dict[str, Claim] = {}
-    for entry in yaml.safe_load(path.read_text(encoding="utf-8")):
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path.name} is no YAML in UTF-8: {' '.join(str(error).split())}") from None
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ValueError(f"{path.name} is a list of claims, each a table with its fields.")
+    for entry in entries:
         claim = _claim(entry)
         if claim.id in ledger:
             raise ValueError(f"The ledger has two entries {claim.id}.")
