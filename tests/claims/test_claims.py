@@ -47,6 +47,9 @@ def test_ledger_is_valid_and_complete():
         (ENTRY.replace("[null, 1]", "[1]"), "accept"),
         (ENTRY.replace("[null, 1]", "[2, 1]"), "accepts nothing"),
         (ENTRY.replace("[null, 1]", "[low, 1]"), "accept"),
+        (ENTRY.replace("[null, 1]", "[true, 1]"), "accept"),
+        (ENTRY.replace("[null, 1]", "[0, -1]"), "accepts nothing"),
+        (ENTRY.replace("[null, 1]", "[1, 0]"), "accepts nothing"),
         (ENTRY.replace("}", ", scale: some}"), "scale 'some'"),
         (ENTRY.replace("}", ", accpet: 1}"), "accpet"),
         (ENTRY.replace("measure: m, ", ""), "missing or unknown fields: measure"),
@@ -55,6 +58,24 @@ def test_ledger_is_valid_and_complete():
 def test_faulty_ledger(tmp_path, text, message):
     with pytest.raises(ValueError, match=message):
         claims.load(ledger(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("written", "accept"),
+    [
+        ("null", None),
+        ("[0, null]", (0.0, None)),
+        ("[null, 0]", (None, 0.0)),
+        ("[0, 0.5]", (0.0, 0.5)),
+        ("[-0.5, 0.0]", (-0.5, 0.0)),
+        ("[1, 1]", (1.0, 1.0)),
+        ("[0, 0]", (0.0, 0.0)),
+    ],
+)
+def test_zero_is_a_bound_and_null_is_none(tmp_path, written, accept):
+    found = claims.load(ledger(tmp_path, ENTRY.replace("[null, 1]", written)))["a.b"].accept
+    assert found == accept
+    assert all(bound is None or type(bound) is float for bound in found or ())
 
 
 def test_ledger_is_read_again_after_a_change(tmp_path):
@@ -73,6 +94,15 @@ def test_ledger_is_read_again_after_a_change(tmp_path):
         (1, 2, 2.01, False),
         (None, 2, -9, True),
         (1, None, 9, True),
+        (0, None, 0, True),
+        (0, None, -1e-300, False),
+        (None, 0, 0, True),
+        (None, 0, 1e-300, False),
+        (0, 1, -1e-300, False),
+        (-1, 0, 1e-300, False),
+        (0, 0, -0.0, True),
+        (1, None, math.nan, False),
+        (None, 1, math.nan, False),
     ],
 )
 def test_criterion_has_closed_ends(low, high, value, holds):
@@ -89,7 +119,10 @@ def test_criterion_has_closed_ends(low, high, value, holds):
         ("custom", PAPER, 0.98, "quick only"),
         ("quick", ANY, 1e-16, "reproduced"),
         ("custom", ANY, 1e-3, "not reproduced"),
+        ("paper", PAPER, [0.9, 1.0], "not reproduced"),  # 0.95 in the mean
+        ("quick", ANY, [-1.0, 1.0 + 1e-9], "not reproduced"),
         ("paper", "katende.cifar.instability", 1.0, "no criterion"),
+        ("quick", "katende.cifar.instability", 1.0, "no criterion"),
     ],
 )
 def test_verdict(profile, name, id, value, verdict):
@@ -165,6 +198,36 @@ def test_rounding_errors_are_not_printed(profile):
     assert first._repr_mimebundle_()[0]["text/plain"] == "chicchi.method.inverse: below 1e-06"
     assert "3.3e-05" in str(claims.measure(ANY, 3.3e-5))
     assert "3.3e-09: not reproduced" in str(claims.measure(ANY, 3.3e-9)), "beside its criterion it is one no more"
+
+
+@pytest.mark.parametrize(
+    ("values", "accept", "here", "against"),
+    [
+        ([0.0], (None, 0.0), "below 1e-06", "below 0e+00"),
+        ([0.0], (0.0, None), "below 1e-06", "0"),  # above zero is no question of rounding
+        ([1e-9], (0.0, 1e-6), "below 1e-06", "1e-09"),
+        ([-9.9e-7], (None, 1e-6), "below 1e-06", "below 1e-06"),
+        ([1e-6], (None, 1e-6), "1e-06", "below 1e-06"),
+        ([1e-7], (None, 2e-6), "below 1e-06", "1e-07"),
+        ([2e-6], (None, 1e-6), "2e-06", "2e-06"),
+        ([-0.5], (None, 0.0), "-0.5", "below 0e+00"),
+        ([-0.5], (None, -0.1), "-0.5", "-0.5"),
+        ([0.5, 0.5], (0.0, 1.0), "0.5 +- 0 (2 runs)", "0.5 +- 0 (2 runs)"),
+        ([0.12344, 0.12366], None, "0.124 +- 0.0002 (2 runs)", "0.124 +- 0.0002 (2 runs)"),
+        ([1e-9, 3e-9, 5e-9], (None, 1e-8), "below 1e-06 (3 runs)", "below 1e-08 (3 runs)"),
+    ],
+)
+def test_what_is_printed(values, accept, here, against):
+    measured = claims.Measured.of("a.b", values, "paper")
+    assert measured.here == here
+    assert measured.against(claims.Claim("a.b", "", "", "", "", accept)) == against
+
+
+@pytest.mark.parametrize("profile", ["paper", "quick", "custom"])
+@pytest.mark.parametrize("values", [[0.25], [0.25, -1.5, 0.0]])
+def test_what_a_record_keeps_is_what_was_measured(profile, values):
+    measured = claims.Measured.of("a.b", values, profile)
+    assert claims.Measured.read(measured.data) == measured
 
 
 def test_a_criterion_below_zero_is_no_rounding_error(profile):

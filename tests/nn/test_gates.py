@@ -12,7 +12,7 @@ from spectral_lens.nn.mlp import mlp
 from spectral_lens.training import fit
 from spectral_lens.training._batched import forward
 from spectral_lens.training._parameters import stack
-from spectral_lens.training.penalties import OpenGates
+from spectral_lens.training.penalties import OpenGates, Step
 
 DOUBLE = {"dtype": torch.float64, "device": "cpu"}
 
@@ -30,6 +30,36 @@ def test_the_probability_is_that_of_the_gates(kind):
     assert drawn.max() == 1
     found = (drawn > 0).double().mean(0)
     torch.testing.assert_close(found, gates.probability(location), atol=4 * 0.5 / math.sqrt(200_000), rtol=0)
+
+
+def test_the_price_is_the_expected_number_of_open_gates():
+    """Phi(mu / sigma), and the probability that a stretched concrete variable is positive, gate by gate."""
+    location = 3 * uniform(2, 5) - 1.2
+    step = Step({"gates.location": location}, uniform(2, 3, 5), uniform(2, 3, 1, seed=1), uniform)
+    open_by_kind = {
+        "stochastic": lambda mu: (1 + math.erf(mu / 0.5 / math.sqrt(2))) / 2,
+        "hard concrete": lambda log_alpha: 1 / (1 + math.exp(2 / 3 * math.log(0.1 / 1.1) - log_alpha)),
+    }
+    assert open_by_kind.keys() == GATES.keys()
+    for kind, chance in open_by_kind.items():
+        expected = [0.3 * sum(chance(each) for each in row) for row in location.tolist()]
+        assert OpenGates(GATES[kind](5), 0.3)(step).tolist() == pytest.approx(expected, rel=1e-7)
+
+
+def test_a_gate_starts_and_rests_between_closed_and_open():
+    location = torch.tensor([-9.0, -0.25, 0.0, 0.25, 9.0], dtype=torch.float64)
+    stochastic, concrete = StochasticGates(5).double(), HardConcreteGates(5).double()
+    assert stochastic.location.tolist() == [0.5] * 5
+    assert concrete.location.tolist() == [0.0] * 5
+    assert stochastic.gate(location, None).tolist() == [0, 0, 0, 0.25, 1]
+    found = concrete.gate(location, None)
+    assert found[[0, -1]].tolist() == [0, 1]
+    torch.testing.assert_close(found[1:4], 1.2 * location[1:4].sigmoid() - 0.1, rtol=0, atol=1e-15)
+    for gates in (stochastic, concrete):
+        with torch.no_grad():
+            gates.location.copy_(location)
+        x = uniform(3, 5)
+        assert torch.equal(gates.eval()(x), x * gates.gate(location, None))
 
 
 def test_stochastic_gates_are_a_clipped_normal():

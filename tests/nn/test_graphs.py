@@ -164,6 +164,58 @@ def test_a_layer_used_twice_keeps_its_normalisation_apart():
         traced(Twice().eval())
 
 
+def test_a_layer_read_in_two_places_keeps_its_normalisation_apart():
+    """Folded into the layer, the normalisation would reach what reads the layer beside it."""
+
+    class Beside(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.norm, self.last = nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)
+
+        def forward(self, x):
+            y = self.one(x)
+            return self.last(self.norm(y).relu() + y)
+
+    with pytest.raises(ValueError, match=r"no rule for norm \(BatchNorm1d\)"):
+        traced(drawn(Beside()))
+
+
+class Shaped(nn.Module):
+    """A layer behind a change of shape, and one behind that."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.shape, self.first, self.second = shape, nn.Linear(6, 5), nn.Linear(5, 2)
+
+    def forward(self, x):
+        return self.second(self.first(self.shape(x)))
+
+
+SHAPES = {
+    "nothing": lambda x: x,
+    "flatten": lambda x: x.flatten(1),
+    "view": lambda x: x.view(-1, 6),
+    "reshape": lambda x: x.reshape(x.size(0), 6),
+    "torch.flatten": lambda x: torch.flatten(x, 1),
+    "two": lambda x: x.flatten(1).view(-1, 6),
+    "layers": nn.Sequential(nn.Unflatten(1, (1, 6)), nn.Identity(), nn.Flatten()),
+    "unflatten": nn.Unflatten(1, (1, 6)),
+    "identity": nn.Identity(),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_change_of_shape_leaves_the_input_in_sight(name):
+    graph = traced(Shaped(SHAPES[name]))
+    assert {str(n.target): sees_the_input(graph, n) for n in weighted_nodes(graph)} == {"first": True, "second": False}
+
+
+@pytest.mark.parametrize("between", [F.relu, nn.ReLU(), lambda x: x + 1, lambda x: torch.cat([x, x], 1)])
+def test_what_changes_numbers_hides_the_input(between):
+    graph = traced(nn.Sequential(nn.Flatten(), Shaped(between)))
+    assert not any(sees_the_input(graph, node) for node in weighted_nodes(graph))
+
+
 def test_the_layers_that_see_the_input():
     graph = traced(drawn(network()))
     assert [sees_the_input(graph, node) for node in weighted_nodes(graph)] == [True, False, False]

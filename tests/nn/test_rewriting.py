@@ -172,18 +172,55 @@ def test_a_model_in_spectral_form_and_back_has_the_same_outputs(init):
     assert list(back.state_dict()) == list(model.state_dict())
 
 
-@pytest.mark.parametrize("init", ["chicchi", "giambagli"])
+@pytest.mark.parametrize("init", ["chicchi", "giambagli", "giambagli-inner"])
 def test_what_was_frozen_stays_frozen(init):
-    model = nn.Sequential(nn.Linear(3, 4), Dense(4, 4), nn.Conv2d(2, 3, 1), nn.Linear(4, 2))
+    model = nn.Sequential(nn.Linear(3, 4), Dense(4, 4), nn.Conv2d(2, 3, 1), nn.Linear(4, 2), nn.Conv2d(2, 1, 1))
     model[0].weight.requires_grad_(False)
     model[1].bias.requires_grad_(False)
     model[2].requires_grad_(False)
     spectral = spectralize(model, init=init)
     trained = {name for name, p in spectral.named_parameters() if p.requires_grad}
-    assert not trained & {"0.lam_in", "0.lam_out", "0.psi", "1.bias", "2.lam_in", "2.lam_out", "2.psi", "2.bias"}
-    assert trained >= {"0.bias", "1.lam_in", "1.psi", "3.lam_in", "3.psi", "3.bias"}
+    expected = {"0.bias", "3.bias", "4.bias"} | {f"{k}.{part}" for k in (1, 3, 4) for part in ("lam_in", "psi")}
+    if init != "chicchi":  # which fixes the destination eigenvalues
+        expected |= {f"{k}.lam_out" for k in (1, 3, 4)}
+    assert trained == expected
+    assert {layer.init for layer in spectral} == {init}
     back = fold(spectral)
     assert [p.requires_grad for p in back.parameters()] == [p.requires_grad for p in model.parameters()]
+
+
+@pytest.mark.parametrize("trained", ["lam_in", "lam_out", "psi", "bias", None])
+@pytest.mark.parametrize("make", [lambda: SpectralLinear(5, 3), lambda: SpectralConv2d(4, 6, (3, 1), groups=2)])
+def test_a_folded_weight_is_trained_where_any_of_its_parts_was(make, trained):
+    layer = make()
+    for name, parameter in layer.named_parameters():
+        parameter.requires_grad_(name == trained)
+    plain = fold(layer)
+    assert plain.weight.requires_grad == (trained in ("lam_in", "lam_out", "psi"))
+    assert plain.bias.requires_grad == (trained == "bias")
+    assert all(isinstance(p, nn.Parameter) and p.is_leaf for p in plain.parameters())
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_each_layer_keeps_its_own_mode(training):
+    """Layers in evaluation mode inside a network that trains, and the other way round."""
+
+    def network(kind):
+        chain = nn.Sequential(kind(5, 4), kind(4, 3))
+        model = nn.Sequential(kind(6, 5), nn.ReLU(), chain, nn.Dropout(0.5), kind(3, 2), kind(2, 2)).train(training)
+        for part in (model[0], model[3], chain):
+            part.train(not training)
+        return model
+
+    plain, spectral = network(nn.Linear), network(SpectralLinear)
+    modes = [layer.training for layer in plain.modules()]
+    assert set(modes) == {True, False}
+    assert [layer.training for layer in spectralize(plain).modules()] == modes
+    assert [layer.training for layer in fold(spectral).modules()] == modes
+    one = retract(spectral)
+    found = {name: layer.training for name, layer in one.named_modules()}
+    assert found == {"": training, "0": not training, "1": training, "2": not training, "2.1": not training,
+                     "3": not training, "5": training}  # fmt: skip
 
 
 def test_a_layer_in_two_places_of_one_parent_stays_one_layer():
