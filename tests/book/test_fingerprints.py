@@ -1,5 +1,6 @@
 """Fingerprints: what counts as a change of code and what does not."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,202 @@ def test_what_changes(before, tmp_path, old, new, changed):
     text = text.replace("tools.OFFSET", "kit.OFFSET") if "kit" in new else text
     then = before.snapshot({"base": ["user", "make"]})
     assert {name for _, name in package(tmp_path / "after", text).changed(then)} == changed
+
+
+# Each source says at which place it is changed: «before|after».
+@pytest.mark.parametrize(
+    ("text", "changed"),
+    [
+        ("def use():\n    tell(«1|2»)\n    return 3\n", {"use"}),  # a first call is no docstring
+        ("def use():\n    limit = «1|2»\n    return limit\n", {"use"}),
+        ('def use():\n    «"""Doc."""|"""Other words."""»\n    return 1\n', set()),
+        ('def use():\n«    """Doc."""\n|»    tell(1)\n', set()),
+        ('class use:\n«    """Doc."""\n|»    rate = 1\n', set()),
+        ("class use:\n    rate = «1|1.0»\n    size = 2\n", {"use"}),
+        ("class use:\n    size = 2\n    rate = «1|True»\n", {"use"}),
+        ("class use:\n    table = {}\n    table.update(a=«1|2»)\n", {"use"}),
+        ("class use:\n    key = lambda x: x + «1|2»\n", {"use"}),
+        ("class use:\n    def run(self, most=1):\n        return «1|2»\n", set()),  # it has not run
+        ("@mark(«1|2»)\nclass use:\n    rate = 1\n", {"use"}),
+        ("@mark(«1|2»)\ndef use():\n    return 1\n", {"use"}),
+        ("def use(*, most=«1|2»):\n    return most\n", {"use"}),
+        ("def use(most: int = «1|2», /):\n    return most\n", {"use"}),
+        ("async def use():\n    return «1|2»\n", {"use"}),
+        ("def use():\n    return sorted([2, 1], key=lambda v: «v|-v»)\n", {"use"}),
+        ("def use():\n    def step(most=«1|2»):\n        return most\n    return step\n", {"use"}),
+        ("def use():\n    class Own:\n        rate = «1|2»\n    return Own\n", {"use"}),
+        ("TABLE = {'a': «1|2»}\nTABLE['b'] = 1\n", {"TABLE"}),
+        ("TABLE = {}\nTABLE.update(a=«1|2»)\n", {"TABLE"}),
+        ("TABLE = {}\nTABLE['a']['b'] = «1|2»\n", {"TABLE"}),
+        ("TABLE = {}\nTABLE['a'].append(«1|2»)\n", {"TABLE"}),
+        ("TABLE = {}\nTABLE['a'] += «1|2»\n", {"TABLE"}),
+        ("TABLE = {}\nTABLE.size = «1|2»\n", {"TABLE"}),
+        ("TABLE = {}\nTABLE |= {'a': «1|2»}\n", {"TABLE"}),
+        ("TABLE = {}\ndel TABLE['«a|b»']\n", {"TABLE"}),
+        ("TABLE = {}\nfor k in 'ab':\n    TABLE[k] = «1|2»\n", {"TABLE", "k"}),
+        ("def use():\n    return 1\n\n\ntell(«1|2»)\n", {"<module>"}),
+        ("def use():\n    return 1\n\n\nif __name__ == '__main__':\n    tell(«1|2»)\n", set()),
+        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    tell(«1|2»)\n", set()),
+        ("__all__ = ['«a|b»']\n", set()),
+    ],
+)
+def test_one_place_changes(tmp_path, text, changed):
+    one, other = (re.sub(r"«(.*?)\|(.*?)»", rf"\{k}", text, flags=re.DOTALL) for k in (1, 2))
+    assert one != other
+    if "def use" not in text and "class use" not in text:
+        one, other = (f"{each}\n\ndef use():\n    return TABLE\n" for each in (one, other))
+    then = package(tmp_path / "before", one).snapshot({"base": ["use", "use.<lambda>"]})
+    assert {name for _, name in package(tmp_path / "after", other).changed(then)} == changed
+
+
+def test_each_way_to_set_a_value_counts(tmp_path):
+    text = "class A:\n    @property\n    def value(self):\n        return 1\n\n"
+    text += "    @value.setter\n    def value(self, to):\n        self.to = 2\n"
+    then = package(tmp_path / "before", text).snapshot({"base": ["A.value"]})
+    for old, new in (("return 1", "return 3"), ("to = 2", "to = 3")):
+        assert package(tmp_path / "after", text.replace(old, new)).changed(then) == (("base", "A.value"),)
+
+
+def test_what_is_equal_in_python_is_not_the_same_constant():
+    written = ["0", "0.0", "0j", "False", "None", "''", "b''", "()", "1", "1.0", "1j", "True", "'1'", "b'1'", "..."]
+    assert len({fingerprints.of_cells([f"x = {each}"]) for each in written}) == len(written)
+    written = ["return", "return None", "return 0", "return ''", "yield", "pass"]
+    assert len({fingerprints.of_cells([f"def f():\n    {each}"]) for each in written}) == len(written)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (["a (", "b ("], ["a (b ("], False),
+        (["a (", "b ("], ["a (\nb ("], False),
+        (["x = 1", ""], ["x = 1"], False),
+        (["x = 1", ""], ["", "x = 1"], False),
+        (["x = 1", "y = 2"], ["x = 1y", "= 2"], False),
+        (["x = 1\nfrom spectral_lens.a import f"], ["from spectral_lens.a import f\nx = 1"], True),
+        (["import numpy\nx = 1\nimport math"], ["import math\nimport numpy\nx = 1"], True),
+        (["import spectral_lens.a as f"], ["import spectral_lens.b as f"], True),
+        (["import spectral_lens.a as f"], ["import spectral_lens.a as g"], False),
+        (["import spectral_lens.a"], ["import spectral_lens.b"], False),
+    ],
+)
+def test_cells_and_their_imports(one, other, same):
+    assert (fingerprints.of_cells(one) == fingerprints.of_cells(other)) is same
+
+
+@pytest.mark.parametrize(
+    ("body", "constants"),
+    [
+        ("def use(SIZE):\n    return SIZE", set()),
+        ("def use():\n    SIZE = 3\n    return SIZE", set()),
+        ("def use():\n    global SIZE\n    SIZE = SIZE + 1", {"SIZE"}),
+        ("def use():\n    return [SIZE for SIZE in (1, 2)]", set()),
+        ("def use():\n    return lambda SIZE: SIZE", set()),
+        ("def use():\n    return lambda: SIZE", {"SIZE"}),
+        ("def use():\n    try:\n        return 1\n    except ValueError as SIZE:\n        return SIZE", set()),
+        ("def use():\n    def SIZE():\n        return 1\n    return SIZE", set()),
+        ("def use():\n    class Own:\n        rate = SIZE\n    return Own", {"SIZE"}),
+        ("def use(most=SIZE):\n    return most", {"SIZE"}),
+        ("def use(*, most: MOST = SIZE):\n    return most", {"SIZE", "MOST"}),
+        ("@mark(SIZE)\ndef use():\n    return 1", {"SIZE"}),
+        ("def use():\n    from spectral_lens.tools import LIMIT as SIZE\n    return SIZE", {"LIMIT"}),
+        ("def lazy():\n    from spectral_lens.tools import LIMIT as OWN\n\ndef use():\n    return OWN", set()),
+        ("class use:\n    rate = SIZE", {"SIZE"}),
+        ("class use:\n    def run(self):\n        return SIZE", set()),
+        ("class use:\n    @mark(SIZE)\n    def run(self):\n        return 1", set()),
+        ("class use(Base):\n    pass", {"Base", "MOST"}),
+    ],
+)
+def test_what_a_name_means(tmp_path, body, constants):
+    text = f"SIZE, MOST = 1, 2\n\n\nclass Base:\n    rate = MOST\n\n\n{body}\n"
+    assert names(package(tmp_path / "p", text), "use") == {"use"} | constants
+
+
+IMPORTS = {
+    "use": [
+        ("from spectral_lens.tools import LIMIT", "LIMIT"),
+        ("from spectral_lens.tools import LIMIT as most", "most"),
+        ("from spectral_lens import tools", "tools.LIMIT"),
+        ("from spectral_lens import tools as kit", "kit.LIMIT"),
+        ("import spectral_lens.tools", "spectral_lens.tools.LIMIT"),
+        ("import spectral_lens.tools as kit", "kit.LIMIT"),
+        ("import spectral_lens as lens", "lens.tools.LIMIT"),
+        ("from spectral_lens.door import LIMIT", "LIMIT"),  # which has it from elsewhere
+        ("from spectral_lens import door", "door.most"),
+        ("from .tools import LIMIT", "LIMIT"),
+        ("from . import tools", "tools.LIMIT"),
+        ("from .rooms import most", "most"),
+    ],
+    "rooms.__init__": [("from ..tools import LIMIT", "LIMIT"), ("from .inner import most as LIMIT", "LIMIT")],
+    "rooms.deep": [
+        ("from ..tools import LIMIT", "LIMIT"),
+        ("from .. import tools", "tools.LIMIT"),
+        ("from . import inner", "inner.most"),
+        ("from .inner import most", "most"),
+        ("from ..door import most", "most"),
+    ],
+}
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["at the top", "in the function"])
+@pytest.mark.parametrize(("module", "line", "read"), [(m, *each) for m, lines in IMPORTS.items() for each in lines])
+def test_every_import_leads_to_the_constant(tmp_path, module, line, read, inside):
+    texts = dict.fromkeys(["__init__", "rooms.__init__"], "") | {"tools": TOOLS}
+    texts["door"] = "from spectral_lens.tools import LIMIT\nfrom .tools import LIMIT as most\n"
+    texts["rooms.inner"] = "from ..tools import LIMIT as most\n"
+    if module == "use":
+        texts["rooms.__init__"] = "from .inner import most\n"
+    lines = ["def use():", f"    {line}"] if inside else [line, "", "", "def use():"]
+    texts[module] = "\n".join([*lines, f"    return {read}", ""])
+    (tmp_path / "rooms").mkdir()
+    for name, text in texts.items():
+        (tmp_path / f"{name.replace('.', '/')}.py").write_text(text)
+    place = module.removesuffix(".__init__")
+    found = fingerprints.index(tmp_path).snapshot({place: ["use"]})
+    assert {where: set(inside) for where, inside in found.items()} == {place: {"use"}, "tools": {"LIMIT"}}
+
+
+@pytest.mark.parametrize(
+    ("cell", "found"),
+    [
+        ("from spectral_lens import LIMIT", {"LIMIT"}),  # offered by the package's front door
+        ("from spectral_lens import Child as Own\nOwn()", {"Child", "Base", "SPARE"}),
+        ("from spectral_lens import helper, user", set()),  # functions count when they run
+        ("LIMIT = 1\nLIMIT", set()),
+        ("import spectral_lens as sl\nsl.tools.OFFSET", {"OFFSET"}),
+        ("import spectral_lens.base\nspectral_lens.base.SPARE", {"SPARE"}),
+        ("%time x = 1\n!ls\nfrom spectral_lens import tools\ntools.OFFSET", {"OFFSET"}),
+        ("from spectral_lens import tools\ndef f():\n    return tools.OFFSET", {"OFFSET"}),
+    ],
+)
+def test_what_a_cell_names(before, cell, found):
+    assert names(before, cells=[cell]) == found
+
+
+def test_a_name_of_two_modules_is_not_guessed(tmp_path):
+    index = package(tmp_path / "p", "LIMIT = 1\n", "LIMIT = 2\n")
+    assert names(index, cells=["from spectral_lens import LIMIT"]) == set()
+    assert index.snapshot({}, ["from spectral_lens.tools import LIMIT"]).keys() == {"tools"}
+
+
+@pytest.mark.parametrize(
+    ("name", "owner"),
+    [
+        ("fit", "fit"),
+        ("fit.<locals>.step", "fit"),
+        ("Relevance.rank.<locals>.by.<locals>.<lambda>", "Relevance.rank"),
+        ("Relevance.<lambda>", "Relevance"),
+        ("fit.<locals>.Own.run", "fit"),
+    ],
+)
+def test_the_owner_of_what_ran(name, owner):
+    assert fingerprints.Index.owner(name) == owner
+
+
+def test_what_is_done_after_a_run_is_no_part_of_it(tmp_path):
+    for name in ("book/pages.py", "claims/__init__.py", "nn/book.py", "bookings.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("X = 1\n")
+    assert set(fingerprints.index(tmp_path).modules) == {"nn.book", "bookings"}
 
 
 def test_moving_and_renaming_modules_change_nothing(before, tmp_path):

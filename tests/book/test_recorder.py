@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 
-from spectral_lens.book.recorder import Recorder
+from spectral_lens.book.recorder import Recorder, _Finder, _Loader
 
 CODE = '''\
 """Doc."""
@@ -58,6 +58,38 @@ def slope(x):
 
 def threaded():
     return 5
+
+
+def words():
+    """Doc."""
+
+
+def fails():
+    sorted(None)
+
+
+def text():
+    "Doc."
+    sorted(None)
+
+
+async def later():
+    sorted(None)
+
+
+@noted
+class Decorated:
+    size = 1
+
+    async def run(self, most=lambda: 1):
+        return most()
+
+    def rest(self):
+        pass
+
+
+def after():
+    return Decorated
 '''
 DEEP = """\
 class Deep:
@@ -83,7 +115,7 @@ def module(tmp_path, monkeypatch):
     name = f"recorded_{tmp_path.name}"
     folder = tmp_path / name
     files = {"__init__.py": DOOR, "base.py": CODE.format(name=name), "inside/__init__.py": "", "inside/deep.py": DEEP}
-    files["skipped.py"] = "def f():\n    return 1\n"
+    files["skipped.py"] = files["skipped_not.py"] = "def f():\n    return 1\n"
     for file, text in files.items():
         (folder / file).parent.mkdir(exist_ok=True)
         (folder / file).write_text(text)
@@ -124,6 +156,38 @@ def test_generators_and_methods(module):
     assert functions(recorder, "inside.deep") == {"Deep.value", "Deep.Nested.run"}
 
 
+def test_a_function_is_noted_before_its_first_statement(module):
+    """Which may fail, or be nothing but a docstring."""
+    base, recorder = module
+    assert base.words() is None
+    for function in (base.fails, base.text):
+        with pytest.raises(TypeError):
+            function()
+    with pytest.raises(TypeError):
+        base.later().send(None)
+    assert functions(recorder, "base") == {"noted", "words", "fails", "text", "later"}
+    assert (base.words.__doc__, base.text.__doc__, base.fails.__doc__) == ("Doc.", "Doc.", None)
+
+
+def test_a_method_is_noted_by_its_class_and_what_follows_by_itself(module):
+    base, recorder = module
+    made = base.after()()
+    with pytest.raises(StopIteration, match="1"):
+        made.run().send(None)
+    assert functions(recorder, "base") == {"noted", "after", "Decorated.run"}
+    made.rest()
+    assert functions(recorder, "base") == {"noted", "after", "Decorated.run", "Decorated.rest"}
+
+
+def test_only_the_packages_own_modules_are_compiled_anew(module):
+    _, recorder = module
+    finder, folder = _Finder(recorder), [str(recorder.folder)]
+    for name in (f"{recorder.name}.base", f"{recorder.name}.skipped_not"):
+        assert isinstance(finder.find_spec(name, folder).loader, _Loader)
+    for name in (f"{recorder.name}.skipped", f"{recorder.name}_more.base", "base", f"{recorder.name}.nowhere"):
+        assert finder.find_spec(name, folder) is None
+
+
 def test_threads_and_the_backward_pass(module):
     base, recorder = module
     thread = threading.Thread(target=base.threaded)
@@ -140,9 +204,11 @@ def test_what_is_skipped_and_what_follows_the_end(module):
     other = importlib.import_module(base.__name__.replace("base", "skipped"))
     assert other.f() == 1
     assert "skipped" not in recorder.ran()
+    assert importlib.import_module(base.__name__.replace("base", "skipped_not")).f() == 1
+    assert recorder.ran()["skipped_not"] == ["f"]
     recorder.stop()
     before = recorder.ran()
-    assert set(before) == {"base"}
+    assert set(before) == {"base", "skipped_not"}
 
 
 def test_tracebacks_name_the_lines_of_the_source(module):
