@@ -1,18 +1,22 @@
 """A checkpoint is whole, of this experiment, or refused; a training goes on from it to the same bits."""
 
+import copy
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 import oracles
 from experiments import DOUBLE, SEEDS, Steep, dropping, some
-from oracles import toy
+from oracles import measured, toy
 from spectral_lens.nn.mlp import mlp
 from spectral_lens.training import _batched, _loop, _parameters, checkpoints, fit
+from spectral_lens.training.penalties import JacobianNorm
 
 SETTINGS = {"seeds": (3, 1), "lr": [0.1, 1e-3], "l1": {"psi": 0.1 + 0.2}, "data": None, "batch_size": 500}
 TENSORS = {
@@ -168,6 +172,69 @@ def test_a_resumed_training_has_the_same_bits(tmp_path, monkeypatch, optimizer, 
     assert [each.name for each in tmp_path.iterdir()] == ["run.npz"]
 
 
+class Cliff:
+    """A price that is NaN in one run at one step, with no gradient, so that nothing but `failed` remembers it."""
+
+    step = torch.tensor([0, 7, 0])
+
+    def __call__(self, step):
+        at = step.state["norm1.num_batches_tracked"] == self.step
+        return torch.where(at, float("nan"), step.state["layer1.lam_in"].square().sum(1))
+
+    def __repr__(self):
+        return "Cliff()"
+
+
+UNEQUAL = {
+    "data": measured(22, (5,), runs=3),
+    "validation": measured(9, (5,), runs=3, seed=4),
+    "seeds": SEEDS,
+    "epochs": 5,  # of three steps
+    "batch_size": 8,
+    "loss": "mse",
+    "lr": [0.01, 0.003, 0.1],
+    "decay": 0.7,
+    "penalty": Cliff(),
+    "l2": {"layer2.weight": [0.1, 0.0, 0.3]},
+    "checkpoint_every": 1,
+} | DOUBLE
+
+
+@pytest.fixture(scope="module")
+def unequal():
+    """A training in which one run fails in the third of five epochs and the rate falls; its state at every epoch."""
+    saved = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints, "save", lambda *arguments: saved.append(copy.deepcopy(arguments)))
+        with pytest.warns(RuntimeWarning, match=r"run 1 \(seed 2\) at step 6; the other runs finished"):
+            whole = fit(mlp([5, 6, 1], batch_norm=True, dropout=0.3), checkpoint="nowhere.npz", **UNEQUAL)
+    return whole, saved
+
+
+@pytest.mark.parametrize("done", [1, 2, 3, 4, 5])
+def test_runs_of_unequal_fate_go_on_from_any_epoch(tmp_path, unequal, done):
+    whole, saved = unequal
+    assert whole.failed == {1: 6}
+    assert all(value.isfinite().all() for value in whole.state.values())
+    _, settings, tensors = saved[done - 1]
+    assert tensors["failed"].tolist() == [-1, 6 if done > 2 else -1, -1]
+    path = tmp_path / "run.npz"
+    checkpoints.save(path, settings, tensors)
+    with pytest.warns(RuntimeWarning, match=r"run 1 \(seed 2\) at step 6; the other runs finished"):
+        resumed = fit(mlp([5, 6, 1], batch_norm=True, dropout=0.3), checkpoint=path, **UNEQUAL)
+    assert_same_bits(resumed, whole)
+    assert resumed.history["validation_loss"].shape == (5, 3)
+
+
+def test_an_older_training_than_asked_for_is_refused(tmp_path):
+    path, call = tmp_path / "run.npz", {"data": toy(20, (5,), 3), "seeds": SEEDS, **DOUBLE}
+    fit(mlp([5, 6, 3]), epochs=3, checkpoint=path, **call)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"run\.npz is already 3 epochs old"):
+        fit(mlp([5, 6, 3]), epochs=2, checkpoint=path, **call)
+    assert path.read_bytes() == before
+
+
 def test_an_interrupted_training_goes_on_from_its_last_checkpoint(tmp_path, monkeypatch):
     model, path = dropping(), tmp_path / "run.npz"
     whole = fit(model, epochs=6, **STOPPED)
@@ -205,6 +272,14 @@ def test_an_interrupted_training_goes_on_from_its_last_checkpoint(tmp_path, monk
         ({"dtype": torch.float32}, "dtype"),
         ({"data": toy(21, (5,), 3, runs=3)}, "samples"),
         ({"data": oracles.data_set(STOPPED["data"].x, STOPPED["data"].y, runs=3, sha256="1" * 64)}, "data"),
+        ({"data": replace(STOPPED["data"], name="another")}, "data"),
+        ({"data": replace(STOPPED["data"], provenance="scaled")}, "data"),
+        ({"validation": None}, "validation"),
+        ({"validation": replace(STOPPED["validation"], name="another")}, "validation"),
+        ({"validation": replace(STOPPED["validation"], sha256="1" * 64)}, "validation"),
+        ({"validation": replace(STOPPED["validation"], provenance="scaled")}, "validation"),
+        ({"model": mlp([5, 6, 3], spectral=2, batch_norm=True, dropout=0.2)}, "model"),
+        ({"model": mlp([5, 6, 3], spectral=2, batch_norm=True, dropout=0.3, activation="tanh")}, "model"),
         ({"model": mlp([5, 7, 3], spectral=2, batch_norm=True, dropout=0.3), "masks": None}, "shapes"),
         ({"model": mlp([5, 6, 3], batch_norm=True, dropout=0.3)}, "trained"),
     ],
@@ -217,6 +292,39 @@ def test_another_experiments_checkpoint_is_refused(tmp_path, change, named):
     with pytest.raises(ValueError, match=f"belongs to another experiment.*{named}"):
         fit(**({"model": dropping(), "epochs": 2, "checkpoint": path} | STOPPED | change))
     assert path.read_bytes() == before
+
+
+def filled(value):
+    """A network with that value in every parameter."""
+    model = mlp([5, 6, 3])
+    for parameter in model.parameters():
+        nn.init.constant_(parameter, value)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "named"),
+    [
+        ({"loss": "mse"}, {"loss": "mae"}, "loss"),
+        ({}, {"validation": toy(9, (5,), 3, seed=4)}, "validation"),
+        ({"decay": 0.5}, {"decay": 0.4}, "decay"),
+        ({"penalty": JacobianNorm(0.1)}, {"penalty": JacobianNorm(0.2)}, "penalty"),
+        ({"penalty": JacobianNorm(0.1)}, {"penalty": JacobianNorm(0.1, 2)}, "penalty"),
+        ({"reinitialize": False, "model": filled(0.1)}, {"reinitialize": False, "model": filled(0.2)}, "init_state"),
+        ({"init_state": {"layer2.bias": torch.ones(3, 3)}}, {"init_state": {"layer2.bias": torch.zeros(3, 3)}},
+         "init_state"),
+        ({"init_state": {"layer1.lam_out": torch.ones(3, 6)}}, {"init_state": {"layer1.lam_out": torch.zeros(3, 6)}},
+         "init_state"),  # which is not trained
+    ],
+)  # fmt: skip
+def test_one_difference_is_named_alone(tmp_path, then, now, named):
+    data = measured(20, (5,)) if "loss" in then else toy(20, (5,), 3)
+    model = mlp([5, 6, 1]) if "loss" in then else mlp([5, 6, 3])
+    call = {"model": model, "data": data, "seeds": SEEDS, "epochs": 2, "checkpoint": tmp_path / "run.npz", **DOUBLE}
+    fit(**(call | then))
+    with pytest.raises(ValueError, match=rf"another experiment \({named}: [^;]* then, [^;]* now\)"):
+        fit(**(call | now))
+    fit(**(call | then))
 
 
 def test_another_penalty_is_another_experiment_for_a_checkpoint(tmp_path):
