@@ -122,6 +122,27 @@ def test_few_samples_and_many_go_the_same_way(samples, activation):
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-11)
 
 
+@pytest.mark.parametrize(
+    "samples", [4, 40]
+)  # with few, batches are as large as weights; with many, rows are multiplied
+def test_layers_of_one_size_have_buffers_of_their_own(samples):
+    one, two, three = (SpectralLinear(4, 4, train={"lam_in", "lam_out", "psi"}) for _ in range(3))
+    model = nn.Sequential(
+        nn.Linear(4, 4), nn.Tanh(), one, nn.Tanh(), nn.Linear(4, 4), two, nn.Tanh(), nn.Linear(4, 4), three, nn.ReLU(),
+        nn.Linear(4, 4),
+    )  # fmt: skip
+    state = {name: value.requires_grad_() for name, value in start(model).items()}
+    buffers = {}
+    for step in range(2):  # the second in the first one's memory
+        x, g = inputs(3, samples, 4, seed=step).requires_grad_(), inputs(3, samples, 4, seed=9)
+        expected = torch.stack([functional_call(model, {k: v[r] for k, v in state.items()}, (x[r],)) for r in range(3)])
+        wanted = torch.autograd.grad(expected, [x, *state.values()], g)
+        out = forward(model, state, x, buffers=buffers)
+        assert_close(out, expected)
+        for found, each in zip(torch.autograd.grad(out, [x, *state.values()], g), wanted, strict=True):
+            assert_close(found, each, 1e-11)
+
+
 def test_an_activation_may_stand_in_two_places():
     tanh = nn.Tanh()
     model = nn.Sequential(nn.Linear(4, 5), tanh, nn.Linear(5, 3), tanh)

@@ -2,15 +2,19 @@
 
 import gc
 import weakref
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 
 import oracles
 from experiments import DOUBLE, SEEDS, TIGHT, some
 from oracles import toy
+from spectral_lens.nn.gates import GATES
 from spectral_lens.nn.mlp import mlp
 from spectral_lens.training import _loop, _parameters, _run, fit
+from spectral_lens.training.optimizers import OPTIMIZERS
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -35,6 +39,53 @@ def test_parameters_whose_products_would_be_denormal_become_zero():
     data = oracles.data_set(torch.zeros(10, 4), torch.arange(10) % 2)  # so that the data move no eigenvalue
     trained = fit(model, data, seeds=[1], epochs=1, reinitialize=False, device="cpu")
     assert trained.state["layer1.lam_in"][0].tolist() == pytest.approx([0, 0, kept, 1], rel=1e-6, abs=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_an_optimiser_remembers_is_kept_down_to_the_smallest_normal_number(dtype):
+    """Second moments are squares of gradients: much smaller than a parameter may be, and they count."""
+    tiny = torch.finfo(dtype).tiny
+    theta = torch.tensor([[1.0, 0.0, -(tiny**0.5) / 2], [-2 * tiny**0.5, tiny**0.5 / 2, -1.0]], dtype=dtype)
+    state = torch.tensor([[tiny / 2, 2 * tiny, -1.0], [-tiny / 2, -2 * tiny, tiny**0.75]], dtype=dtype)
+    blocks = [slice(0, 1), slice(1, 2)]
+    optimizers = [OPTIMIZERS["adam"](theta[block], torch.ones(1, 1, dtype=dtype)) for block in blocks]
+    for row, optimizer in zip(state, optimizers, strict=True):
+        optimizer.state["v"].copy_(row)
+        optimizer.state["steps"].fill_(3)
+    run = SimpleNamespace(parameters=SimpleNamespace(theta=theta, blocks=blocks), optimizers=optimizers)
+    expected = theta.clone()
+    expected[0, 2] = expected[1, 1] = 0
+    _run.Run.flush_denormals(run)
+    assert torch.equal(theta, expected)
+    state[:, 0] = 0
+    assert torch.equal(torch.cat([optimizer.state["v"] for optimizer in optimizers]), state)
+    assert all((optimizer.state["steps"] == 3).all() for optimizer in optimizers)
+
+
+def test_a_gradient_that_is_denormal_on_its_way_arrives():
+    """d/dw of |w a b c x + 1| is a b c x: about 2^-66, but what comes back to w before x is 2^-152 for 64 samples."""
+    w, a, b, c, x, lr = 2.0**-10, 1.25 * 2.0**-63, 1.5 * 2.0**-63, 1.125 * 2.0**-20, 2.0**80, 2.0**56
+    model = nn.Sequential()
+    for value in (w, a, b, c):
+        model += nn.Sequential(nn.Linear(1, 1, bias=False), nn.ReLU())
+        nn.init.constant_(model[-2].weight, value)
+        model[-2].requires_grad_(value == w)
+    data = oracles.data_set(torch.full((64, 1), x), torch.full((64,), -1.0))
+    options = {"optimizer": "sgd", "lr": lr, "loss": "mae", "batch_size": 64, "reinitialize": False, "device": "cpu"}
+    trained = fit(model, data, seeds=[1], epochs=1, **options)
+    assert trained.state["0.weight"].item() == pytest.approx(w - lr * a * b * c * x, rel=1e-6)
+
+
+def test_only_steps_without_random_numbers_and_penalties_repeat():
+    def repeats(*layers, penalty=None):
+        run = SimpleNamespace(options=SimpleNamespace(penalty=penalty), model=nn.Sequential(nn.Linear(3, 3), *layers))
+        return _run.Run.repeats(run)
+
+    assert repeats()
+    assert repeats(nn.BatchNorm1d(3), nn.Sequential(nn.Dropout(0.0)))
+    assert not repeats(nn.Sequential(nn.Dropout(0.1)))
+    assert not repeats(penalty=lambda step: 0)
+    assert not any(repeats(nn.Sequential(kind(3))) for kind in GATES.values())
 
 
 def test_the_scale_of_the_gradient_changes_no_digit(monkeypatch):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from oracles import toy
-from spectral_lens.nn.layers import SpectralLinear
+from spectral_lens.nn.layers import Dense, SpectralLinear
 from spectral_lens.nn.mlp import mlp
 from spectral_lens.training import _run, fit, initial
 from spectral_lens.training.subsets import (
@@ -44,6 +44,23 @@ def test_what_each_set_can_move():
     for which in (SUBSET, SAME_START, WEIGHTS):
         assert free(trainable_network(DEEP, which)) == {f"layer{k}.weight" for k in (1, 2, 3)}
     assert not any("bias" in name for which in KINDS for name in trainable_network(DEEP, which).state_dict())
+
+
+def test_each_set_starts_as_its_paper_does():
+    """Keras' initial values in direct space, giambagli's in spectral space."""
+    for which in KINDS:
+        layers = [each for name, each in trainable_network(DEEP, which).named_children() if name.startswith("layer")]
+        if which in (EIGENVALUES, SPECTRAL):
+            assert [layer.init for layer in layers] == ["giambagli", "giambagli-inner", "giambagli-inner"]
+        else:
+            assert [type(layer) for layer in layers] == [Dense] * 3
+
+
+def test_every_set_has_the_activations_asked_for():
+    nets = compare(DEEP, toy(20, (6,), 3), sets=KINDS, activation=["tanh", "relu"], epochs=1, batch_size=20, **DOUBLE)
+    for trained in nets.values():
+        names = [name for name, _ in trained.model.named_children()]
+        assert names == ["flatten", "layer1", "tanh1", "layer2", "relu2", "layer3"]
 
 
 def test_counts_of_the_paper():
