@@ -211,6 +211,16 @@ def test_what_is_skipped_and_what_follows_the_end(module):
     assert set(before) == {"base", "skipped_not"}
 
 
+def test_what_was_noted_by_its_file_is_named_by_its_module(tmp_path):
+    """By file where the interpreter tells, by module where the code was compiled anew."""
+    recorder = Recorder("p", tmp_path, skip=("skipped",))
+    files = ("__init__.py", "inside/__init__.py", "inside/deep.py", "skipped.py", "skipped/x.py", "inside/skipped.py")
+    recorder._seen |= {(str(tmp_path / file), "f") for file in files}
+    recorder._seen |= {(module, "A.g") for module in ("", "inside.deep", "skipped.deep", "skipped_not")}
+    inside = {"inside": ["f"], "inside.deep": ["A.g", "f"], "inside.skipped": ["f"]}
+    assert recorder.ran() == inside | {"skipped_not": ["A.g"]}
+
+
 def test_tracebacks_name_the_lines_of_the_source(module):
     base, _ = module
     assert base.never.__code__.co_firstlineno == CODE[: CODE.index("def never")].count("\n") + 1

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from oracles import data_set
-from spectral_lens.nn.gates import GATES, HardConcreteGates, StochasticGates
+from spectral_lens.nn.gates import GATES, HardConcreteGates, StochasticGates, inside
 from spectral_lens.nn.mlp import mlp
 from spectral_lens.training import fit
 from spectral_lens.training._batched import forward
@@ -86,6 +86,14 @@ def test_the_ends_of_the_uniform_numbers_stay_finite(kind, extreme):
     (slope,) = torch.autograd.grad(drawn.sum(), location)
     assert drawn.isfinite().all()
     assert slope.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_uniform_numbers_move_off_their_ends_alone(dtype):
+    eps = torch.finfo(dtype).eps
+    within = torch.tensor([2 * eps, 1e-4, 0.5, 1 - 1e-4, 1 - 2 * eps], dtype=dtype)
+    assert torch.equal(inside(within), within)
+    assert inside(torch.tensor([0, eps / 2, 1], dtype=dtype)).tolist() == [eps, eps, 1 - eps]
 
 
 @pytest.mark.parametrize("kind", GATES)
