@@ -77,6 +77,44 @@ def test_hard_concrete_gates_by_hand():
     assert gates.gate(location, None).item() == pytest.approx(1.2 / (1 + math.exp(-0.7)) - 0.1, abs=1e-12)
 
 
+def test_the_typical_gate_is_shut_open_or_between():
+    location = torch.tensor([-9.0, -0.3, 0.4, 1.0, 9.0], dtype=torch.float64)
+    assert StochasticGates(5).gate(location, None).tolist() == [0, 0, 0.4, 1, 1]
+    between = [1.2 / (1 + math.exp(-each)) - 0.1 for each in (-0.3, 0.4, 1.0)]
+    assert HardConcreteGates(5).gate(location, None).tolist() == pytest.approx([0, *between, 1], abs=1e-12)
+
+
+def test_gates_start_half_open():
+    assert StochasticGates(3).location.tolist() == [0.5] * 3
+    assert HardConcreteGates(3).location.tolist() == [0] * 3
+    gates = StochasticGates(3)
+    nn.init.zeros_(gates.location)
+    gates.reset_parameters()
+    assert gates.location.tolist() == [0.5] * 3
+
+
+def test_the_probabilities_in_closed_form():
+    location = torch.tensor([-1.3, 0.0, 0.4], dtype=torch.float64)
+    normal = [(1 + math.erf(each / 0.5 / math.sqrt(2))) / 2 for each in location.tolist()]
+    assert StochasticGates(3).probability(location).tolist() == pytest.approx(normal, rel=1e-9)
+    # s (zeta - gamma) + gamma > 0 where s > 1/12: logit u > 2/3 logit(1/12) - log alpha
+    logistic = [1 / (1 + math.exp(2 / 3 * math.log(1 / 11) - each)) for each in location.tolist()]
+    assert HardConcreteGates(3).probability(location).tolist() == pytest.approx(logistic, rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", GATES)
+def test_each_gate_of_each_sample_draws_its_own_number(kind):
+    gates = GATES[kind](7).train()
+    torch.manual_seed(3)
+    drawn = gates(torch.ones(400, 7)).detach()
+    together = torch.corrcoef(drawn.T) - torch.eye(7)
+    assert together.abs().max() < 5 / math.sqrt(400)
+    assert (drawn.std(0) > 0.1).all()
+    torch.manual_seed(3)
+    expected = gates.gate(gates.location, torch.rand(400, 7)).detach()
+    torch.testing.assert_close(drawn, expected, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("kind", GATES)
 @pytest.mark.parametrize("extreme", [0.0, 1 - 2**-53])
 def test_the_ends_of_the_uniform_numbers_stay_finite(kind, extreme):

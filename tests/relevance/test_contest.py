@@ -4,7 +4,9 @@ import pytest
 import torch
 
 import oracles
+from experiments import untrained
 from spectral_lens.nn.mlp import mlp
+from spectral_lens.relevance import contest
 from spectral_lens.relevance.contest import Choice, behind_best, best_choice, best_network, refitted, timed
 from spectral_lens.training import fit
 
@@ -56,6 +58,17 @@ def test_the_best_network_has_learned_most(measured):
     assert best_network(trained, data) is trained[1]
     assert best_network(trained[::-1], data) is trained[1]
     assert best_network([trained[0]] * 2, data) is trained[0]
+
+
+@pytest.mark.parametrize("measured", [False, True])
+def test_the_mean_over_the_runs_decides(monkeypatch, measured):
+    candidates = [untrained(mlp([5, 2])) for _ in range(3)]
+    found = {id(each): value for each, value in zip(candidates, ([5.0, 1.0], [3.0, 4.0], [2.0, 2.5]), strict=True)}
+    for quality in ("accuracy", "error"):
+        monkeypatch.setattr(contest, quality, lambda trained, data: torch.tensor(found[id(trained)]))
+    assert best_network(candidates, one_decides(measured)) is candidates[2 if measured else 1]  # 3, 3.5 and 2.25
+    with pytest.raises(KeyError):
+        best_network([untrained(mlp([5, 2]))], one_decides(measured))
 
 
 def test_nothing_to_choose_from():

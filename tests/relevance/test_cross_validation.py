@@ -20,6 +20,8 @@ def test_the_simplest_within_one_standard_error(sd, chosen):
     means, folds = np.array([0.75, 0.86, 0.9, 0.88]), {f"split{k}_test_score": None for k in range(5)}
     spread = np.array([9.0, 9.0, sd, 9.0])  # only the best one's counts: sd / sqrt(5) is 0.004, 0.045, 0.18
     assert one_standard_error({"mean_test_score": means, "std_test_score": spread, **folds}) == chosen
+    learned = {f"split{k}_train_score": None for k in range(5)}  # the same folds, not five more
+    assert one_standard_error({"mean_test_score": means, "std_test_score": spread, **folds, **learned}) == chosen
 
 
 def test_it_is_what_a_grid_search_refits_by():

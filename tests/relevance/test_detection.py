@@ -19,6 +19,8 @@ def test_detection_is_the_accuracy_of_a_threshold():
     expected = [accuracy_score(truth, each > 0.3) for each, truth in zip(scores, relevant, strict=True)]
     assert detection(scores, relevant, threshold=0.3).tolist() == pytest.approx(expected)
     assert detection(relevant.double(), relevant).tolist() == [1] * 4
+    edge = torch.tensor([[0.05, 0.0625, 0.0]], dtype=torch.float64)  # a score at the threshold is not above it
+    assert detection(edge, torch.tensor([[False, True, False]])).tolist() == [1]
 
 
 def test_r_precision_is_the_precision_of_as_many_as_there_are():

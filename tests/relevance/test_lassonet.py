@@ -6,11 +6,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
+from torch import nn
+from torch.nn import functional as F
 
+import oracles
 from spectral_lens.datasets import synthetic
+from spectral_lens.nn.mlp import mlp
 from spectral_lens.relevance import lassonet as path
 from spectral_lens.relevance.lassonet import hier_prox, lassonet
 from spectral_lens.relevance.scores import ranking
+from spectral_lens.training import fit, initial
 
 
 def by_search(skip, first, strength, bound):
@@ -36,6 +41,7 @@ def test_the_proximal_step_is_the_minimum(seed, strength, bound, outputs, nodes)
     length = b.norm(dim=1)
     assert (w.abs() <= bound * length.unsqueeze(1) + 1e-12).all()
     for r in range(2):
+        torch.testing.assert_close(b[r] * skip[r].norm(dim=0), skip[r] * length[r])  # where skip points to
         for i in range(7):
             radius = by_search(skip[r, :, i].numpy(), first[r, :, i].numpy(), strength, bound)
             assert length[r, i].item() == pytest.approx(radius, abs=1e-5)
@@ -81,6 +87,68 @@ def test_who_comes_back_to_lassonets_path_has_left(known, monkeypatch):
     options = {"hidden": [4], "seeds": (5, 6), "start": 1.0, "growth": 2.0, "longest": 6, "epochs": 1, "warm_up": 1}
     scores = lassonet(known[0], batch_size=600, **options, dtype=torch.float64)
     torch.testing.assert_close(scores[0], torch.tensor([1.0, 4.0] + 6 * [16.0], dtype=torch.float64))
+
+
+def shrunk(skip, first, strength, bound):
+    """The proximal step for one input: of all numbers of weights at the bound the one with the lowest value."""
+    size, best = first.abs().sort(descending=True).values, (np.inf, None)
+    for s in range(len(size) + 1):
+        radius = max(0.0, float(skip.norm() - strength + bound * size[:s].sum()) / (1 + s * bound**2))
+        weights = first.clamp(-bound * radius, bound * radius)
+        value = (radius - skip.norm()) ** 2 / 2 + (weights - first).square().sum() / 2 + strength * radius
+        if value < best[0]:
+            best = value, (skip * radius / skip.norm() if radius else 0 * skip, weights)
+    return best[1]
+
+
+def alone(data, net, seed, *, start, growth, longest, bound, epochs, batch_size, lr):
+    """LassoNet of one run from a trained network on, input by input, the momentum written out.
+
+    The scores: the strength of the last pass that each input saw the end of, more where it is there to the end.
+    """
+    linear = nn.Linear(data.dim, max(1, data.classes), bias=False)
+    skip = initial(linear, (seed,), dtype=torch.float64)["weight"][0].clone()
+    weights = [skip.requires_grad_(), *net.requires_grad_().parameters()]
+    momentum = [torch.zeros_like(each) for each in weights]
+    draw, left, there = torch.Generator().manual_seed(seed), torch.zeros(data.dim).double(), set(range(data.dim))
+    for strength in [start * growth**k for k in range(longest)]:
+        for _ in range(epochs):
+            for rows in torch.randperm(data.samples, generator=draw).split(batch_size):
+                out, y = net(data.x[rows]) + data.x[rows] @ skip.T, data.y[rows]
+                loss = F.cross_entropy(out, y) if data.classes else (out[:, 0] - y).square().mean()
+                slopes = torch.autograd.grad(loss, weights)
+                with torch.no_grad():
+                    for weight, slope, gone in zip(weights, slopes, momentum, strict=True):
+                        gone.copy_(0.9 * gone + slope)
+                        weight.sub_(lr * gone)
+                    first = net.layer1.weight
+                    for i in range(data.dim):
+                        skip[:, i], first[:, i] = shrunk(skip[:, i], first[:, i], lr * strength, bound)
+            there = {i for i in there if (skip[:, i] != 0).any()}
+            left[list(there)] = strength
+    for i in there:
+        left[i] += skip[:, i].detach().norm()
+    return left, there
+
+
+DOUBLE = {"dtype": torch.float64, "device": "cpu"}
+
+
+@pytest.mark.parametrize("measured", [False, True])
+def test_the_path_written_out(measured):
+    data = oracles.measured(23, (7,)) if measured else oracles.toy(23, (7,), 3)
+    both = {"batch_size": 10, "lr": 0.04}
+    alike = {"seeds": (5, 8), "loss": "mse" if measured else "cross_entropy", **DOUBLE}
+    options = {"start": 0.7, "growth": 1.6, "longest": 4, "bound": 0.5, "epochs": 2}
+    found = lassonet(data, hidden=[4], warm_up=3, **options, **both, **alike)
+    trained = fit(mlp([7, 4, max(1, data.classes)], spectral=0), data, epochs=3, **both, **alike)
+    stayed = 0
+    for r, seed in enumerate((5, 8)):
+        expected, there = alone(data, trained.run(r), seed, **options, **both)
+        torch.testing.assert_close(found[r], expected, rtol=1e-12, atol=1e-12)
+        stayed += len(there)
+    assert 0 < stayed < 14
+    assert len(set(found.floor().flatten().tolist())) > 2
 
 
 def test_lassonet_of_a_run_is_that_of_the_run_alone(known):

@@ -37,6 +37,12 @@ def test_near_copies_count_where_both_are_chosen(chosen, copies):
     assert near_copies(repeating(), np.array(chosen[::-1], dtype=int), threshold=1.0) == 0
 
 
+def test_a_copy_correlates_by_more_than_nine_tenths_by_default():
+    x = np.array([[1, 1, -1, -1], [3, 1, -1, -3], [1, 0, -1, 0]]).T  # of the first two: 8 / sqrt(4 * 20)
+    assert near_copies(x.astype(float), [0, 1, 2]) == 0
+    assert near_copies(x.astype(float), [0, 1, 2], threshold=0.89) == 2
+
+
 @pytest.mark.parametrize("chosen", [[0, 0], [9], [-1]])
 def test_columns_have_to_be_there_once(chosen):
     with pytest.raises(ValueError, match=r"some of 0 \.\.\. 8"):

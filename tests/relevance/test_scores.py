@@ -149,6 +149,7 @@ def test_sparsity_counts_below_the_threshold():
     assert sparsity(scores, threshold=0.6).tolist() == pytest.approx([0.8, 0.0])
     assert float(sparsity(scores[0])) == pytest.approx(0.4)
     assert sparsity(1000 * scores).tolist() == sparsity(scores).tolist()
+    assert sparsity(doubles([0.0, 0.0, 0.0], [0.0, 2.0, 3.0])).tolist() == pytest.approx([1, 1 / 3])
 
 
 def test_pearson_against_torchs():

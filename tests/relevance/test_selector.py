@@ -2,14 +2,17 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_diabetes, make_regression
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+import oracles
 from spectral_lens.datasets import synthetic
 from spectral_lens.relevance.selector import SpectralSelector
+from spectral_lens.relevance.spectral import by_eigenvalues
 
 QUICK = {"hidden": (5,), "epochs": 3, "runs": 2, "device": "cpu"}
 
@@ -42,6 +45,55 @@ def test_a_quantity_and_units_that_do_not_count():
     found = SpectralSelector(2, random_state=0, device="cpu").fit(X * scale + 5, 1e3 * y - 7)
     assert found.task_ == "regression"
     assert found.get_support().tolist() == (slopes != 0).tolist()
+
+
+@pytest.mark.parametrize("measured", [False, True])
+def test_the_scores_are_those_of_networks_on_standardised_features(measured):
+    draw = np.random.default_rng(5)
+    X = draw.normal(size=(53, 6)) * [1, 9, 0.1, 3, 1, 1] + [0, 5, -3, 1, 0, 2]
+    X[:, 4] = 3.0  # never changes
+    y = 40 * X[:, 0] - X[:, 1] + 7 if measured else np.digitize(X[:, 0], [-0.5, 0.5])
+    options = {"hidden": (5, 4), "epochs": 4, "batch_size": 20, "lr": 0.02, "penalty": 0.06, "psi_penalty": 0.01}
+    found = SpectralSelector(random_state=7, runs=2, device="cpu", **options).fit(X, y)
+
+    def standard(values):
+        spread = np.sqrt(((values - values.mean(0)) ** 2).mean(0))
+        return torch.from_numpy((values - values.mean(0)) / np.where(spread == 0, 1, spread)).float()
+
+    data = oracles.data_set(standard(X), standard(y) if measured else torch.from_numpy(y))
+    first = np.random.RandomState(7).randint(2**31 - 1)
+    loss = "mse" if measured else "cross_entropy"
+    expected = by_eigenvalues(data, seeds=(first, first + 1), loss=loss, device="cpu", **options).double().numpy()
+    np.testing.assert_allclose(found.relevance_, expected, rtol=1e-6)
+    np.testing.assert_allclose(found.scores_, expected.mean(0), rtol=1e-6)
+    assert found.ranking_.tolist() == np.argsort(-expected.mean(0)).tolist()
+
+
+def test_by_default_eigenvectors_pay_what_they_pay_elsewhere():
+    data = oracles.toy(23, (5,))
+    options = {"hidden": (4,), "epochs": 2, "batch_size": 10, "lr": 0.01}
+    first = np.random.RandomState(3).randint(2**31 - 1)
+    whole = oracles.data_set((data.x - data.x.mean(0)).div(data.x.std(0, correction=0)).float(), data.y)
+    expected = by_eigenvalues(whole, penalty=0.02, seeds=range(first, first + 3), device="cpu", **options)
+    found = SpectralSelector(random_state=3, device="cpu", **options).fit(data.x.numpy(), data.y.numpy())
+    np.testing.assert_allclose(found.relevance_, expected, rtol=1e-6)
+
+
+def test_the_threshold_keeps_what_is_above_it():
+    X, y = table(60)
+    scores = SpectralSelector(random_state=0, **QUICK).fit(X, y).scores_
+    for kept in (1, 4, 7):
+        edge = np.sort(scores)[-1 - kept]  # a score at the threshold is not above it
+        found = SpectralSelector(random_state=0, threshold=edge, **QUICK).fit(X, y)
+        assert found.get_support().tolist() == (scores > edge).tolist()
+        assert found.get_support().sum() == kept
+
+
+@pytest.mark.parametrize(("share", "kept"), [(0.45, 4), (0.42, 3), (0.01, 1), (0.99, 8)])
+def test_a_share_of_the_features_is_rounded(share, kept):
+    X, y = table(50)
+    found = SpectralSelector(share, random_state=0, **QUICK).fit(X, y)
+    assert np.flatnonzero(found.get_support()).tolist() == sorted(found.ranking_[:kept])
 
 
 def test_names_and_labels_of_any_kind():
@@ -95,6 +147,10 @@ def test_whole_numbers_that_may_be_a_quantity():
     assert SpectralSelector(task="classification", **QUICK).fit(X, y).task_ == "classification"
     assert SpectralSelector(**QUICK).fit(X[:300], np.arange(300) % 30).task_ == "classification"
     assert SpectralSelector(**QUICK).fit(X[:60], [f"no. {k}" for k in range(30)] * 2).task_ == "classification"
+    assert SpectralSelector(**QUICK).fit(X[:50], np.arange(50) % 20).task_ == "classification"
+    for values, samples in ((21, 209), (30, 299)):
+        with pytest.raises(ValueError, match=f"y has {values} whole numbers in {samples}"):
+            SpectralSelector(**QUICK).fit(X[:samples], np.arange(samples) % values)
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])

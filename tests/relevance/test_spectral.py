@@ -43,13 +43,14 @@ def test_an_unknown_norm_is_refused():
         by_eigenvalues(oracles.toy(23, (7,)), penalty=0.1, norm="l0", hidden=[5], seeds=(2,), **OPTIONS)
 
 
-@pytest.mark.parametrize("samples", [17, 100, 999, 5000])
+@pytest.mark.parametrize("samples", [17, 100, 999, 1700, 5000])
 def test_sets_of_any_size_are_trained_for_about_as_many_steps(samples):
     options = fixed_steps(oracles.toy(samples, (3,)), steps=60, batch_size=100)
     taken = options["epochs"] * -(-samples // options["batch_size"])
     assert options["batch_size"] == min(100, samples)
     assert abs(taken - 60) <= max(6, samples / 100 / 2)
     assert fixed_steps(oracles.toy(5000, (3,)), steps=1, batch_size=100)["epochs"] == 1
+    assert fixed_steps(oracles.toy(17, (3,)), steps=29, batch_size=10) == {"epochs": 17, "batch_size": 10}  # 17.06
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0, "batch_size": 5}, {"steps": 5, "batch_size": 0}])
