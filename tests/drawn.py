@@ -1,5 +1,8 @@
 """What stands in a figure, for the tests of figures."""
 
+from itertools import pairwise
+
+import numpy as np
 from matplotlib.figure import Figure
 
 
@@ -50,3 +53,19 @@ def shaded(axis):
 
 def by_label(axis):
     return {line.get_label(): line for line in axis.lines}
+
+
+def filled(band):
+    """Lower and upper edge of what lies between two curves, from left to right."""
+    x, y = band.get_paths()[0].vertices.T
+    return [[float(end(y[x == at])) for at in np.unique(x)] for end in (np.min, np.max)]
+
+
+def steps(outline, edges):
+    """How high a histogram's outline stands in each bin."""
+    found = np.zeros(len(edges) - 1)
+    for (x, y), (to, level) in pairwise(outline.get_xy()):
+        if y == level and abs(to - x) > 1e-9:
+            k = np.searchsorted(edges, (x + to) / 2) - 1
+            found[k] = max(found[k], y)
+    return found.tolist()

@@ -131,6 +131,17 @@ def test_take_and_split_share_out_the_samples(runs):
     assert first.sha256 == data.sha256
 
 
+@pytest.mark.parametrize(("fraction", "count"), [(0.65, 15), (0.62, 14), (0.3, 7)])  # of 23: 14.95, 14.26 and 6.9
+def test_a_fraction_is_rounded_to_samples(fraction, count):
+    data = make(n=23)
+    first, second = data.split(fraction)
+    assert (first.samples, second.samples) == (count, 23 - count)
+    assert data.parts(fraction, seeds=(1, 2)).samples == count
+    order = torch.randperm(23, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(torch.cat([first.x, second.x]), data.x[order])
+    assert torch.equal(torch.cat([first.y, second.y]), data.y[order])
+
+
 @pytest.mark.parametrize("fraction", [0.0, 1.0, 0.01, 0.99, -0.5, 1.5])
 def test_split_leaves_no_part_empty(fraction):
     with pytest.raises(ValueError, match="leaves one part empty"):

@@ -12,6 +12,7 @@ import torch
 from astropy import units
 from astropy.io import fits
 from astropy.modeling.models import BlackBody
+from scipy.optimize import brentq
 
 from spectral_lens.datasets import DataSet, cache, sources, stars
 
@@ -61,6 +62,74 @@ def test_without_lines_it_is_a_black_body():
         body = BlackBody(temperature=temperatures[k].item() * units.K, scale=1 * units.Unit("erg/(s cm2 sr AA)"))
         expected = body(wave.numpy() * units.AA).value
         np.testing.assert_allclose(spectrum.numpy(), expected / expected.max(), rtol=2e-5)
+
+
+LINES = {  # Ca K and H, Mg b 5167 to 5184, the others Fe I; with their optical depths in the Sun
+    3933.66: 2.5, 3968.47: 2.0, 5167.32: 0.6, 5172.68: 0.8, 5183.60: 0.9, 4383.55: 0.7, 4404.75: 0.4, 4528.61: 0.4,
+    4668.13: 0.3, 4957.60: 0.5, 5006.12: 0.4, 5269.54: 0.6, 5328.04: 0.5, 5371.49: 0.3,
+}  # fmt: skip
+BALMER = (4101.73, 4340.47, 4861.33)  # delta, gamma, beta
+
+
+def planck(wave, temperature):
+    return wave**-5.0 / np.expm1(1.438776877e8 / (wave * temperature))  # h c / k in Angstrom and K
+
+
+def temperature(wave, flux):
+    """Of a black body, from two of its wavelengths."""
+    return brentq(lambda t: planck(wave[0], t) / planck(wave[1], t) - flux[0] / flux[1], 3000, 9000, xtol=1e-9)
+
+
+def metals(wave, feh, fwhm):
+    left = np.ones_like(wave)
+    for line, depth in LINES.items():
+        left *= 1 - (1 - np.exp(-depth * 10 ** (feh / 2))) * 0.5 ** ((2 * (wave - line) / fwhm) ** 2)
+    return left
+
+
+@pytest.mark.parametrize(("pixels", "fwhm"), [(1501, 2.5), (301, 10.0)])  # two pixels of 5 Angstrom are more
+def test_a_spectrum_is_its_definition(pixels, fwhm):
+    data = stars.generated(9, seed=3, pixels=pixels, noise=0.0)
+    wave = np.linspace(3900, 5400, pixels)
+    np.testing.assert_allclose(stars.wavelengths(data), wave)
+    away = [int(np.abs(wave - each).argmin()) for each in (4200, 5050)]  # from all lines
+    for flux, feh in zip(data.x.double().numpy(), data.y.double().numpy(), strict=True):
+        t = temperature(wave[away], flux[away])
+        expected = planck(wave, t) * metals(wave, feh, fwhm)
+        for line in BALMER:
+            depth = 0.1 + 0.4 * (t - 4500) / 2000
+            expected *= 1 - depth * 0.5 ** ((2 * (wave - line) / fwhm) ** 2)
+        np.testing.assert_allclose(flux, expected / expected.max(), rtol=2e-5)
+    change = np.abs(metals(wave, -0.75 + 1e-5, fwhm) - metals(wave, -0.75 - 1e-5, fwhm)) / 2e-5
+    np.testing.assert_allclose(data.truth["metals"], np.where(change > 1e-3, change, 0), rtol=1e-4, atol=1e-6)
+    assert ((change > 0) & (change < 1e-3)).any()
+
+
+def even(values, low, high):
+    """Kolmogorov and Smirnov at 0.1%: whether values are uniform between two ends."""
+    steps = np.arange(1, len(values) + 1) / len(values)
+    return np.abs((np.sort(values) - low) / (high - low) - steps).max() < 1.95 / len(values) ** 0.5
+
+
+def test_temperatures_and_metallicities_are_even_and_independent():
+    data = stars.generated(1000, seed=4, low=5700.0, high=6400.0, pixels=29, noise=0.0)  # no line of ours there
+    found = np.array([temperature(np.array([5700.0, 6400.0]), flux) for flux in data.x[:, [0, -1]].double().numpy()])
+    assert even(found, 4500, 6500)
+    assert even(data.y.double().numpy(), -2, 0.5)
+    assert abs(np.corrcoef(found, data.y)[0, 1]) < 5 / 1000**0.5
+
+
+@pytest.mark.parametrize("noise", [0.003, 0.04])
+def test_noise_is_normal_and_a_part_of_the_flux(noise):
+    noisy, clean = (stars.generated(80, seed=3, pixels=301, noise=each) for each in (noise, 0.0))
+    assert torch.equal(noisy.y, clean.y)
+    ratio = (noisy.x / clean.x).double()
+    e = (ratio / ratio.mean(1, keepdim=True) - 1) / noise  # the noise at the brightest pixel scales the whole
+    size = e.numel()
+    assert abs(e.std() - 1) < 5 / (2 * size) ** 0.5 + 0.002  # a mean of 301 has lost a part in 600
+    assert abs((e**3).mean()) < 5 * (15 / size) ** 0.5
+    assert abs((e**4).mean() - 3) < 5 * (96 / size) ** 0.5 + 0.02
+    assert abs((e[:, 1:] * e[:, :-1]).mean()) < 5 / size**0.5 + 0.004
 
 
 def test_a_line_is_as_deep_as_its_metals_say():

@@ -123,6 +123,8 @@ def test_linked_components_have_the_moments_it_names():
     assert ((distance[:5] >= 0.2) & (distance[:5] <= 0.9)).all()
     assert distance[5:].abs().max() == 0
     (m0, s0, n0), (m1, s1, n1) = (moments(data.x, data.y, k) for k in (0, 1))
+    assert (n0, n1) == (20_001, 20_000)
+    assert (m0 + m1).abs().max() < FIVE * 0.3 * math.sqrt(1 / n0 + 1 / n1)  # the means lie symmetric about zero
     error = 0.3 * math.sqrt(1 / n0 + 1 / n1)
     assert (m1 - m0 - distance).abs().max() < FIVE * error
     for spread in (s0, s1):
@@ -163,6 +165,38 @@ def test_redundant_components_follow_the_first(correlation):
         variance = (slope / correlation) ** 2 * (1 + c) / 24 + (1 - c) / 24
         torch.testing.assert_close(rest.var(0), variance, rtol=0.05, atol=0)
     assert data.truth["first"].tolist() == [1, 0, 0, 0, 0, 0]
+
+
+def even(values, low, high):
+    """Kolmogorov and Smirnov at 0.1%: whether values are uniform between two ends."""
+    steps = torch.arange(1, len(values) + 1) / len(values)
+    return bool(((values.sort().values - low) / (high - low) - steps).abs().max() < 1.95 / math.sqrt(len(values)))
+
+
+def test_distances_of_linked_components_are_uniform():
+    data = synthetic.linked(2, separated=3001, partners=0, spurious=0, distances=(0.4, 1.1), dtype=torch.float64)
+    assert even(data.truth["distance"], 0.4, 1.1)
+
+
+def test_factors_and_shifts_of_redundant_components_are_uniform():
+    x = synthetic.redundant(3, inputs=3001, correlation=1.0, dtype=torch.float64).x  # x_i = a_i x_0 + e_i
+    a = (x[1, 1:] - x[0, 1:]) / (x[1, 0] - x[0, 0])
+    e = x[0, 1:] - a * x[0, 0]
+    torch.testing.assert_close(x[2, 1:], a * x[2, 0] + e)
+    assert even(a, 0.5, 1.5)
+    assert even(e, -0.5, 0.5)
+    assert abs(torch.corrcoef(torch.stack([a, e]))[0, 1]) < FIVE / math.sqrt(3000)
+
+
+@pytest.mark.parametrize("c", [0.3, 0.7])
+def test_redundant_components_share_what_belongs_to_the_sample(c):
+    data = synthetic.redundant(N, seeds=2, inputs=6, correlation=c, dtype=torch.float64)
+    found = torch.cov(data.x.T)
+    a = 12 * found[0, 1:] / c
+    scale = c**2 / 12 + (1 - c**2) / 24  # of b x_0: (E b^2) / 3 - c^2 / 4
+    expected = a * a.unsqueeze(1) * scale + (1 - c**2) / 24
+    torch.testing.assert_close(found[1:, 1:], expected, rtol=0.05, atol=0)
+    assert even(data.x[:, 0], 0, 1)
 
 
 def test_perfectly_redundant_components_are_all_the_same():

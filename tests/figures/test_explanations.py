@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binom
 
+from drawn import filled
 from spectral_lens.figures import explanations
 
 
@@ -61,6 +63,16 @@ def test_spectra_are_relative_to_the_largest():
     values = torch.tensor([[4.0, 2.0, 1.0], [8.0, 4.0, 4.0], [2.0, 1.0, 0.0]])
     (axis,) = explanations.spectra({"a": values}).axes
     np.testing.assert_allclose(axis.lines[0].get_ydata(), [1, 0.5, 0.25])
+    assert axis.lines[0].get_xdata().tolist() == [1, 2, 3]
+
+
+def test_spectra_show_the_middle_half_of_the_samples():
+    values = torch.rand(5, 4, dtype=torch.float64).sort(1, descending=True).values
+    (axis,) = explanations.spectra({"a": values}).axes
+    low, high = filled(axis.collections[0])
+    relative = (values / values[:, :1]).sort(0).values  # of five, the second and the fourth
+    assert low == pytest.approx(relative[1].tolist())
+    assert high == pytest.approx(relative[3].tolist())
 
 
 def test_medians_have_the_same_interval_each_time_and_it_holds_the_median():
@@ -72,6 +84,19 @@ def test_medians_have_the_same_interval_each_time_and_it_holds_the_median():
     np.testing.assert_array_equal(one, two)
     low, high = one[:, 1].min(), one[:, 1].max()
     assert low <= float(values.median(0).values.min()) <= float(values.median(0).values.max()) <= high
+
+
+def test_the_interval_holds_95_of_100_medians_of_new_draws():
+    """A new draw's median is at most the k-th of n values where n/2 or more of Bin(n, k/n) are among the first k."""
+    n, rank = 401, torch.randperm(401).double()
+    values = torch.stack([rank, 5 - 3 * rank], 1)
+    (axis,) = explanations.medians([0, 1], {"m": {"a": values}}, xlabel="x", columns=1).axes
+    at_most = binom.sf(n // 2, n, np.arange(1, n + 1) / n)
+    expected = [float(np.searchsorted(at_most, level)) for level in (0.025, 0.975)]  # about 200 - 20 and 200 + 20
+    (first, second), (high, top) = filled(axis.collections[0])
+    assert [first, high] == pytest.approx(expected, abs=2)  # 90 of 100: 3 less on each side
+    assert (second, top) == pytest.approx((5 - 3 * high, 5 - 3 * first))  # the same draws for every column
+    assert axis.lines[0].get_ydata().tolist() == [200, -595]
 
 
 def test_another_seed_draws_another_interval_of_the_same_medians():
@@ -109,6 +134,10 @@ def test_levels_are_lines_at_their_median():
 
 
 def test_agreement_writes_each_number():
-    table = torch.tensor([[1.0, -0.25], [-0.25, 1.0]])
+    table = torch.tensor([[1.0, -0.25], [0.5, 1.0]])
     figure = explanations.agreement({"t": table}, ["a", "b"])
-    assert [text.get_text() for text in figure.axes[0].texts] == ["1.00", "-0.25", "-0.25", "1.00"]
+    (axis,) = figure.axes
+    assert [text.get_text() for text in axis.texts] == ["1.00", "-0.25", "0.50", "1.00"]
+    assert axis.collections[0].get_clim() == (-1, 1)
+    assert np.asarray(axis.collections[0].get_array()).ravel().tolist() == [1, -0.25, 0.5, 1]
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["a", "b"]

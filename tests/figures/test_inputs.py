@@ -5,7 +5,7 @@ import pytest
 import torch
 from matplotlib.colors import to_hex
 
-from drawn import panels
+from drawn import panels, steps
 from spectral_lens import figures
 
 
@@ -45,20 +45,41 @@ def test_distributions_have_a_panel_for_each_name_and_a_density_for_each_class()
     assert [text.get_text() for text in legend.get_texts()] == ["class 0", "class 1"]
 
 
+def test_each_density_is_that_of_its_input_in_its_class():
+    x, y = torch.randn(50, 4, dtype=torch.float64), torch.arange(50) % 3 % 2
+    x[y == 1] += torch.arange(4)
+    axes = panels(figures.distributions(x, y, names=["a", "b", "c", "d"], columns=2, bins=9), 4)
+    edges = np.linspace(float(x.min()), float(x.max()), 9)
+    for k, axis in enumerate(axes):
+        for fill in (True, False):
+            outlines = [patch for patch in axis.patches if patch.get_fill() == fill]
+            for c, outline in enumerate(outlines):
+                expected, _ = np.histogram(x[y == c, k], edges, density=True)
+                assert steps(outline, edges) == pytest.approx(expected.tolist())
+            assert len(outlines) == 2
+
+
 def test_a_pair_shows_each_input_and_both():
-    x, y = torch.randn(1000, 4), torch.arange(1000) % 2
+    x, y = torch.randn(1000, 4, dtype=torch.float64), torch.arange(1000) % 2
+    x[:, 1] *= 3
     left, middle, right = panels(figures.pair(x, y, first=3, second=1), 3)
     assert [left.get_xlabel(), middle.get_xlabel()] == ["input 3", "input 1"]
+    assert [right.get_xlabel(), right.get_ylabel()] == ["input 3", "input 1"]
+    for axis, k in ((left, 3), (middle, 1)):
+        for c, outline in enumerate(axis.patches):
+            expected, edges = np.histogram(x[y == c, k], 50, density=True)
+            assert steps(outline, edges) == pytest.approx(expected.tolist())
     for c, cloud in enumerate(right.collections):
         rows = torch.arange(c, 800, 2)  # the first 400 of each class
-        assert torch.equal(torch.tensor(np.asarray(cloud.get_offsets())).float(), x[rows][:, [3, 1]])
+        assert torch.equal(torch.tensor(np.asarray(cloud.get_offsets())), x[rows][:, [3, 1]])
 
 
 def test_eigenvalues_are_means_with_deviations_and_irrelevant_inputs_are_shaded():
     scores = {"L1": torch.rand(5, 6, dtype=torch.float64), "L2": torch.rand(3, 6, dtype=torch.float64)}
     relevant = torch.tensor([True, False, True, True, False, True])
     (axis,) = panels(figures.eigenvalues(scores, relevant=relevant), 1)
-    for container, (label, values) in zip(axis.containers, scores.items(), strict=True):
+    for aside, container, (label, values) in zip((-0.08, 0.08), axis.containers, scores.items(), strict=True):
+        assert container.lines[0].get_xdata().tolist() == pytest.approx([i + aside for i in range(6)])
         assert container.lines[0].get_ydata().tolist() == pytest.approx(values.mean(0).tolist())
         (bars,) = container.lines[2]
         lengths = [float(end[1] - start[1]) / 2 for start, end in bars.get_segments()]
@@ -79,7 +100,8 @@ def test_maps_share_one_scale():
 
 def test_masked_images_mark_ink_and_background_of_what_is_kept():
     images = torch.zeros(2, 3, 4)
-    images[0, 1, 2] = images[1, 0, 0] = 1
+    images[0, 1, 2], images[1, 0, 0] = 0.3, 1  # ink begins at a quarter
+    images[1, 1, 2] = 0.2
     kept = torch.zeros(3, 4, dtype=torch.bool)
     kept[1, 2] = kept[2, 3] = True
     axes = panels(figures.masked(images, kept), 4)

@@ -1,8 +1,10 @@
 """The contest of methods shows what it is given."""
 
+import numpy as np
 import pytest
 import torch
 
+from drawn import halves
 from spectral_lens.figures import selection as figures
 
 
@@ -20,5 +22,7 @@ def test_a_contest_has_a_panel_for_each_set_and_a_mark_for_each_method():
         for container, values in zip(axis.containers, methods.values(), strict=True):
             line = container.lines[0]
             assert line.get_ydata() == pytest.approx(values.mean(0).tolist())
-            assert line.get_xdata() == pytest.approx(range(len(counts[name])), abs=0.4)
+            assert halves(container) == pytest.approx(values.std(0).tolist(), rel=1e-5)
+        places = np.stack([container.lines[0].get_xdata() for container in axis.containers])
+        assert places == pytest.approx(np.arange(len(counts[name])) + 0.7 / 3 * np.array([[-1], [0], [1]]))
     assert [text.get_text() for text in drawn.legends[0].get_texts()] == ["spectral", "random", "other"]

@@ -17,6 +17,17 @@ def test_spectra_stand_one_above_the_other():
         assert line.get_ydata() - 0.9 * (2 - k) == pytest.approx(flux[k].numpy(), abs=1e-6)
     assert [text.get_text() for text in axis.texts] == ["a", "b", "star 0", "star 1", "star 2"]
     assert len(axis.patches) == 2  # the band that lies elsewhere is not drawn
+    for k, line in enumerate(axis.lines):
+        assert line.get_xdata().tolist() == WAVE.tolist()
+        assert axis.texts[2 + k].xy == pytest.approx((1, 0.9 * (2 - k) + float(flux[k, 21:].mean())), abs=1e-6)
+    assert [text.xy[0] for text in axis.texts[:2]] == [4050, 4250]
+
+
+def test_bands_are_shaded_as_far_as_the_wavelengths_reach():
+    ends = {"a": (3950.0, 4100.0), "b": (4205.0, 4295.0), "c": (4390.0, 4500.0), "far": (4400.5, 4700.0)}
+    axis = figures.spectra(WAVE, {"star": torch.rand(41)}, bands=ends).axes[0]
+    shaded = [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in axis.patches]
+    assert shaded == [(4000, 4100), (4205, 4295), (4390, 4400)]
 
 
 def test_relevance_over_wavelength_is_the_mean_of_the_runs():
@@ -25,6 +36,8 @@ def test_relevance_over_wavelength_is_the_mean_of_the_runs():
     for axis, values in zip(drawn.axes, scores.values(), strict=True):
         tops = [segment[1, 1] for segment in axis.collections[0].get_segments()]
         assert tops == pytest.approx(values.mean(0).tolist(), abs=1e-6)
+        assert [segment[:, 0].tolist() for segment in axis.collections[0].get_segments()] == [[w, w] for w in WAVE]
+        assert {segment[0, 1] for segment in axis.collections[0].get_segments()} == {0}
     assert drawn.axes[0].get_ylabel() == "L1"
 
 
@@ -36,6 +49,13 @@ def test_hits_are_shares_of_relevance():
     table = drawn.axes[0].images[0].get_array()
     assert table.tolist() == [pytest.approx([11 / 41, 9 / 41, 0]), [0, 1, 0]]
     assert [text.get_text() for text in drawn.axes[0].get_xticklabels()] == ["a", "b", "far"]
+
+
+def test_hits_count_each_run_alike():
+    scores = torch.zeros(3, 41)
+    scores[0, 3], scores[1, 25], scores[2, [3, 40]] = 100.0, 1.0, 0.25
+    table = figures.hits(WAVE, {"L1": scores}, bands=BANDS).axes[0].images[0].get_array()
+    assert table.tolist() == [pytest.approx([1.5 / 3, 1 / 3, 0])]
 
 
 def test_crowded_names_make_room():
