@@ -96,6 +96,7 @@ def test_jaccard_by_hand():
     # the two highest: {0, 1}, {0, 2}, {3, 2}: 1/3, 0, 1/3
     assert jaccard(scores, 2) == pytest.approx(2 / 9)
     assert jaccard(scores, 4) == 1
+    assert jaccard(torch.tensor([[3.0, 2.0, 1.0, 0.0], [3.0, 1.0, 0.0, 2.0]]), 1) == 1  # not the lowest ones
     with pytest.raises(ValueError, match="two at least"):
         jaccard(scores[:1], 2)
 
@@ -128,7 +129,7 @@ def test_scores_of_scikit_learn_find_what_matters(name, measured):
 def few(measured):
     """Inputs of which two tell a class of three, or a quantity."""
     x = np.random.default_rng(3).normal(size=(70, 5))
-    x[:, 4] = x[:, 4].round()  # equal values, which are told apart by a seed
+    x[:, 1] = (2 * x[:, 1]).round() / 2  # equal values, which only a seed tells apart
     y = 2 * x[:, 1] - x[:, 3] + 0.1 * x[:, 0]
     return x, y / 4 if measured else np.digitize(y, [-1, 1])
 
@@ -177,6 +178,7 @@ def test_a_network_that_is_still_learning_is_stopped_after_a_hundred_passes():
 
 def test_the_sparse_linear_scores_are_the_lassos_coefficients():
     x, y = few(True)
+    y = y + np.random.default_rng(4).normal(size=70)  # so that the folds decide
     path = LassoCV(cv=4, alphas=20, eps=0.03).fit(x, y)
     np.testing.assert_allclose(sparse_linear(x, y, 7), abs(path.coef_), rtol=1e-12)
     slope = x - x.mean(0)  # what the LASSO is: |x^T (y - x w)| / n <= alpha, with equality where w is not zero
