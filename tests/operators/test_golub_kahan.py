@@ -48,6 +48,54 @@ def test_it_stops_where_it_is_near_enough():
     assert len(taken) < 12
 
 
+@pytest.mark.parametrize("steps", [1, 2, 3, 4])
+def test_the_error_is_the_residual_of_the_singular_vectors(steps):
+    A = torch.randn(3, 11, 7, generator=draw(5))
+    found = spectral_norm(operator_of(A), tolerance=0.0, steps=steps, generator=draw())
+    starts = torch.randn(3, 7, generator=draw())
+    for k in range(3):
+        krylov = [starts[k]]
+        for _ in range(steps - 1):
+            krylov.append(A[k].mT @ (A[k] @ krylov[-1]))
+        Q = torch.linalg.qr(torch.stack(krylov, 1)).Q
+        values, vectors = torch.linalg.svd(A[k] @ Q, full_matrices=False)[1:]
+        v, largest = Q @ vectors[0], float(values[0])
+        residual = float((A[k].mT @ (A[k] @ v) / largest - largest * v).norm())
+        assert float(found.value[k]) == pytest.approx(largest, rel=1e-9)
+        assert float(found.error[k]) == pytest.approx(residual, rel=1e-7)
+
+
+@pytest.mark.parametrize("tolerance", [0.3, 0.05, 1e-3])
+def test_it_stops_as_soon_as_all_of_a_batch_are_near_enough(tolerance):
+    A = 1e-4 * torch.randn(4, 23, 17, generator=draw(3))
+    taken = {"A": 0, "A^T": 0}
+
+    def counted(name, matrix):
+        def product(v):
+            taken[name] += 1
+            return (matrix @ v.unsqueeze(-1)).squeeze(-1)
+
+        return product
+
+    counting = LinearOperator((4, 23, 17), counted("A", A), counted("A^T", A.mT), dtype=A.dtype)
+    found = spectral_norm(counting, tolerance=tolerance, generator=draw())
+    runs = [spectral_norm(operator_of(A), tolerance=0.0, steps=k, generator=draw()) for k in range(1, 18)]
+    steps = next(k for k, run in enumerate(runs, 1) if (run.error <= tolerance * run.value).all())
+    assert taken == {"A": steps, "A^T": steps}
+    torch.testing.assert_close(found.value, runs[steps - 1].value)
+
+
+def test_no_copies_of_the_largest_value_come_back():
+    """Where the basis loses its right angles, the largest value is found again, and its residual grows again."""
+    values = torch.cat([torch.tensor([10.0]), torch.logspace(0, -9, 39)])
+    draws = torch.linalg.qr(torch.randn(2, 40, 40, generator=draw(1))).Q
+    A = draws[0] @ torch.diag(values) @ draws[1]
+    for steps in (12, 25, 40):
+        found = spectral_norm(operator_of(A), tolerance=0.0, steps=steps, generator=draw())
+        assert float(found.value) == pytest.approx(10, rel=1e-12)
+        assert float(found.error) < 1e-12
+
+
 def test_without_batch_axes_and_with_several():
     A = torch.randn(2, 3, 5, 4, generator=draw())
     exact = torch.linalg.matrix_norm(A, 2)

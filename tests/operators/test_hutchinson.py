@@ -52,6 +52,41 @@ def test_the_error_is_a_standard_error():
         assert abs(float(each.mean())) < 5 * float(each.std()) / 180**0.5
 
 
+def watched(A):
+    """The operator of a matrix, and the list of what goes into its product."""
+    given = []
+
+    def product(v):
+        given.append(v)
+        return (A @ v.unsqueeze(-1)).squeeze(-1)
+
+    return LinearOperator(tuple(A.shape), product, lambda u: (A.mT @ u.unsqueeze(-1)).squeeze(-1), dtype=A.dtype), given
+
+
+@pytest.mark.parametrize("draws", [2, 5])
+def test_the_estimates_are_written_out(draws):
+    """Signs, whose images span a basis; what other signs say of the rest, with its scatter; and the trace on it."""
+    for A, estimate in ((torch.randn(2, 9, 9, generator=draw()), trace), (torch.randn(2, 13, 9), frobenius_norm)):
+        operator, given = watched(A)
+        found = estimate(operator, draws=draws, generator=draw(3))
+        signs, rest, basis = (torch.stack(given[k * draws : (k + 1) * draws], -1) for k in range(3))
+        assert len(given) == 3 * draws
+        assert set(signs.flatten().tolist()) == {-1, 1}
+        form = A if estimate is trace else A.mT @ A
+        image = form @ signs
+        torch.testing.assert_close(basis.mT @ basis, torch.eye(draws).expand(2, -1, -1))
+        torch.testing.assert_close(basis @ (basis.mT @ image), image)
+        torch.testing.assert_close(basis.mT @ rest, torch.zeros(2, draws, draws))
+        samples = (rest * (form @ rest)).sum(1)
+        value = (basis * (form @ basis)).sum((1, 2)) + samples.mean(1)
+        error = ((samples - samples.mean(1, keepdim=True)).square().sum(1) / (draws - 1) / draws).sqrt()
+        if estimate is frobenius_norm:
+            value, error = value.sqrt(), error / (2 * value.sqrt())
+        torch.testing.assert_close(found.value, value)
+        torch.testing.assert_close(found.error, error)
+        assert not torch.allclose(signs, rest)
+
+
 def test_a_trace_may_be_of_any_square_matrix():
     A = torch.tensor([[1.0, 5.0, 0.0], [-5.0, 2.0, 7.0], [0.0, 0.0, -4.0]])
     found = trace(operator_of(A), draws=3, generator=draw())

@@ -82,6 +82,63 @@ def test_the_farther_end_of_many():
     assert one.magnitude.value == pytest.approx(9, rel=1e-4)
 
 
+def settled(found, which, tolerance):
+    """The rule by which the estimates are near enough, written out."""
+    (near, far) = sorted(found[:2], key=lambda each: abs(each.value))
+    if which == "magnitude" and abs(near.value) + near.error <= abs(far.value):
+        return far.error <= tolerance * abs(far.value)
+    return max(near.error, far.error) <= tolerance * abs(far.value)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_it_stops_at_the_first_step_that_is_near_enough(seed):
+    """Each step's estimates are those of a run with so many steps: the same start, and nothing near enough."""
+    values = [*torch.randn(9, generator=draw(seed)).tolist(), 3.0, [-2.9, -1.0][seed % 2]]
+    _, operator = given_matrix(values, seed)
+    steps = [extreme_eigenvalues(operator, tolerance=0.0, steps=k, generator=draw(seed)) for k in range(1, 12)]
+    for which in ("both", "magnitude"):
+        for tolerance in (0.3, 0.1, 1e-2):
+            found = extreme_eigenvalues(operator, which=which, tolerance=tolerance, generator=draw(seed))
+            assert found.products == next(each.products for each in steps if settled(each, which, tolerance))
+
+
+def test_small_eigenvalues_beside_a_large_one():
+    """What is left of a product is far below the largest eigenvalue long before the space is used up."""
+    small = torch.linspace(1e-7, 2e-7, 7).tolist()
+    _, operator = given_matrix([1.0, *small])
+    found = extreme_eigenvalues(operator, tolerance=1e-10, generator=draw())
+    assert found.lowest.value == pytest.approx(1e-7, rel=1e-3)
+    assert max(found.lowest.error, found.highest.error) <= 1e-10
+    assert found.products == 8
+
+
+@pytest.mark.parametrize("scale", [2.0**-90, 2.0**40])
+def test_the_unit_of_the_matrix_does_not_matter(scale):
+    H, operator = given_matrix([*torch.linspace(-1, 1, 31).tolist(), 5.0, -4.0])
+    scaled = operator_of(scale * H)
+    one, other = (extreme_eigenvalues(each, generator=draw()) for each in (operator, scaled))
+    assert (other.products, other.highest.value) == (one.products, scale * one.highest.value)
+    assert other.lowest.error == scale * one.lowest.error
+    one, other = (eigenvalues(each, 3, which="magnitude", generator=draw()) for each in (operator, scaled))
+    assert other.products == one.products
+    assert torch.equal(other.errors, scale * one.errors)
+    one, other = (spectral_density(each, generator=draw()) for each in (operator, scaled))
+    torch.testing.assert_close(other.density * scale, one.density, rtol=1e-9, atol=0)
+
+
+def test_the_default_width_is_what_the_steps_resolve():
+    _, operator = given_matrix([-1.0, 0.5, 3.0])
+    found, expected = (
+        spectral_density(operator, steps=7, width=width, points=50, generator=draw()) for width in (None, 4 / 7)
+    )
+    torch.testing.assert_close(found.density, expected.density)
+    torch.testing.assert_close(found.at, torch.linspace(-1 - 12 / 7, 3 + 12 / 7, 50))
+    for value, width in ((-2.0, 2 / 7), (0.0, 1 / 7)):  # without a range: of the value, or of one
+        flat = spectral_density(operator_of(torch.tensor([[value]])), steps=7, generator=draw())
+        assert float(flat.density.max()) == pytest.approx(1 / (width * math.sqrt(2 * math.pi)), rel=1e-3)
+        assert float(flat.at[-1] - flat.at[0]) == pytest.approx(6 * width)
+
+
 def test_nothing_and_one():
     nothing = operator_of(torch.zeros(5, 5))
     found = extreme_eigenvalues(nothing, generator=draw())
@@ -146,6 +203,33 @@ def test_multiples_are_found():
     nothing = eigenvalues(operator_of(torch.zeros(4, 4)), 4, generator=draw())
     assert nothing.values.tolist() == [0, 0, 0, 0]
     assert_close(nothing.vectors.mT @ nothing.vectors, torch.eye(4))
+
+
+def test_the_first_eigenvalues_of_the_negative_are_the_last():
+    H, operator = given_matrix([*torch.linspace(0, 1, 60).tolist(), 3.0, 5.0, 9.0])
+    one = eigenvalues(operator, 2, tolerance=1e-6, generator=draw())
+    other = eigenvalues(operator_of(-H), 2, which="smallest", tolerance=1e-6, generator=draw())
+    assert torch.equal(other.values, -one.values)
+    assert other.products == one.products < 20
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+def test_a_space_that_is_used_up_is_left_for_another_direction(scale):
+    """Two starts see two dimensions of each eigenvalue: the others need directions of their own."""
+    H, operator = given_matrix([scale * value for value in (4, 4, 4, 1, 1, 1, -2, -2, -2)])
+    found = eigenvalues(operator, 2, tolerance=0.0, generator=draw())
+    assert found.products == 9
+    assert found.values.tolist() == pytest.approx([4 * scale, 4 * scale])
+    assert_close(found.vectors.mT @ found.vectors, torch.eye(2))
+    assert_close(H @ found.vectors, found.values * found.vectors, 1e-12)
+
+
+def test_a_direction_that_is_nearly_used_up_is_still_followed():
+    """Behind a large eigenvalue little is left of each product, but it is what the others are found by."""
+    _, operator = given_matrix([1e6, 7.0, 6.0, *torch.linspace(0, 1, 100).tolist()])
+    found = eigenvalues(operator, 3, tolerance=1e-9, generator=draw())
+    assert found.values.tolist() == pytest.approx([1e6, 7, 6], rel=1e-4)
+    assert found.products <= 21
 
 
 def test_a_batch_of_one():
