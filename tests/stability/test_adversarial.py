@@ -1,6 +1,7 @@
 """Adversarial inputs against closed forms: a linear network has its worst case in a corner."""
 
 import copy
+import itertools
 from functools import partial
 
 import pytest
@@ -78,6 +79,94 @@ def test_the_distance_is_where_the_margin_ends():
     )
     both = linearized_distance(net, x.expand(2, 13, 11), y.expand(2, 13))
     torch.testing.assert_close(both, found.expand(2, 13))
+
+
+class Watched(nn.Module):
+    """A network that keeps all points at which it was asked."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net, self.points = net, []
+
+    def forward(self, x):
+        self.points.append(x.detach())
+        return self.net(x)
+
+
+def by_autograd(net, x, y):
+    """The margin of each sample and its derivative, written out."""
+    x = x.clone().requires_grad_()
+    out = net(x)
+    own = F.one_hot(y, out.shape[-1]).bool()
+    m = out.masked_fill(own, -torch.inf).logsumexp(-1) - out[own].view(y.shape)
+    return m.detach(), torch.autograd.grad(m.sum(), x)[0]
+
+
+@pytest.mark.parametrize("steps", [1, 3, 8])
+def test_the_search_step_by_step(steps):
+    """From a uniform start, by equal steps of 2.5 radii in all, cut to the radius and the box, to the worst point."""
+    low, high, radius = -0.5, 2.0, 0.3
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 9), nn.Tanh(), nn.Linear(9, 4))
+    x, y = low + (high - low) * torch.rand(17, 3, 4), torch.arange(17) % 4
+    x[0], x[1] = low, high
+    watched = Watched(net)
+    found = pgd(watched, x, y, radius=radius, generator=draw(3), steps=steps, box=(low, high))
+    first, *way = watched.points
+    assert torch.equal(first, x)
+    assert len(way) == steps + 1
+    uniform = torch.rand(17, 3, 4, generator=draw(3))
+    torch.testing.assert_close(way[0], (x + radius * (2 * uniform - 1)).clamp(low, high))
+    for here, there in itertools.pairwise(way):
+        moved = here + 2.5 / steps * radius * by_autograd(net, here, y)[1].sign()
+        expected = torch.minimum(torch.maximum(moved, x - radius), x + radius).clamp(low, high)
+        torch.testing.assert_close(there, expected)
+    own = F.one_hot(y, 4).bool()
+    outs = [net(point).detach() for point in watched.points]
+    leads = torch.stack([out.masked_fill(own, -torch.inf).amax(1) - out[own] for out in outs])
+    expected = torch.stack(watched.points)[leads.argmax(0), torch.arange(17)]
+    assert torch.equal(found, expected)
+
+
+def test_of_points_that_are_as_bad_the_input_stays():
+    x, y = inside(5, 3), torch.zeros(5, dtype=torch.int64)
+    assert torch.equal(pgd(lambda z: 0 * z, x, y, radius=0.2, generator=draw()), x)
+
+
+def test_a_search_may_end_at_its_start():
+    """Downhill everywhere but at the start: the points behind it must not replace it."""
+
+    def network(z):
+        return torch.cat([0 * z, torch.where(calls == 2, 1.0, -1.0) + 0 * z], 1)
+
+    calls = torch.tensor(0)
+
+    def counted(z):
+        calls.add_(1)
+        return network(z)
+
+    x, y = torch.tensor([[0.5]]), torch.tensor([0])
+    found = pgd(counted, x, y, radius=0.2, generator=draw(1), steps=4)
+    start = x + 0.2 * (2 * torch.rand(1, 1, generator=draw(1)) - 1)
+    torch.testing.assert_close(found, start)
+
+
+def test_one_step_is_cut_to_any_box():
+    net, y = nn.Linear(5, 3), torch.tensor([0, 2, 1, 1])
+    x = torch.tensor([-2.0, -1.9, 0.0, 2.9, 3.0]).expand(4, 5).contiguous()
+    expected = (x + 0.4 * by_autograd(net, x, y)[1].sign()).clamp(-2, 3)
+    torch.testing.assert_close(fgsm(net, x, y, radius=0.4, box=(-2.0, 3.0)), expected)
+
+
+@pytest.mark.parametrize("lead", [(6,), (2, 3)])
+def test_the_distance_of_several_classes_and_axes(lead):
+    first, last = torch.randn(20, 9), torch.randn(9, 5)
+
+    def net(z):
+        return torch.tanh(z.flatten(len(lead)) @ first) @ last
+
+    x, y = torch.randn(*lead, 4, 5), torch.randint(5, lead)
+    m, slope = by_autograd(net, x, y)
+    torch.testing.assert_close(linearized_distance(net, x, y), -m / slope.abs().sum((-2, -1)))
 
 
 def test_a_sure_network_has_nowhere_to_hide():
