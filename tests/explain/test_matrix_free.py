@@ -8,6 +8,9 @@ from spectral_lens.explain import matrix_free
 from spectral_lens.explain.gradients import integrated_gradients, smoothgrad
 from spectral_lens.explain.lrp import gamma, lrp
 from spectral_lens.explain.quality import redistribution, spectral_measures
+from spectral_lens.operators.golub_kahan import spectral_norm
+from spectral_lens.operators.hutchinson import frobenius_norm
+from spectral_lens.operators.linear import LinearOperator
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -52,6 +55,9 @@ def test_noisy_points_make_smoothgrad():
     points = matrix_free.noisy(x, 0.2, samples=4, generator=draws[0])
     E = smoothgrad(model, x, sigma=0.2, samples=4, generator=draws[1], times_input=True)
     assert_stands_for(matrix_free.of_mean_gradient(model, x, points), *redistribution(E))
+    few = redistribution(E, threshold=0.3)
+    assert not few.mask.all()
+    assert_stands_for(matrix_free.of_mean_gradient(model, x, points, threshold=0.3), *few)
     with pytest.raises(ValueError, match="must be"):
         matrix_free.of_mean_gradient(model, x[:2], points)
 
@@ -69,6 +75,25 @@ def test_measures_at_each_setting_are_those_of_the_matrices():
             off = (found[name][:, k] / exact - 1).abs()
             assert (off <= found["error"][:, k] + 1e-9).all()
             assert off.max() < 0.02  # six draws span all six outputs, so only sigma_1's tolerance is left
+
+
+def test_the_error_is_what_both_estimates_claim_together():
+    A = torch.randn(3, 8, 13)
+    products = (lambda u: torch.einsum("nkd,nd->nk", A, u)), (lambda z: torch.einsum("nkd,nk->nd", A, z))
+    R = LinearOperator((3, 8, 13), *products, dtype=A.dtype)
+    found, _ = matrix_free.measured([lambda *_: R], torch.rand(3, 13), torch.arange(3), chunk=3, draws=4, seed=6)
+    draw = torch.Generator().manual_seed(6)
+    first = spectral_norm(R, generator=draw)
+    norm = frobenius_norm(R, draws=4, generator=draw)
+    error = first.error / first.value + norm.error / norm.value
+    assert (norm.error > 0).all()
+    assert (first.error > 0).all()
+    expected = {
+        "stability": 1 / first.value, "sensitivity": norm.value, "SSM": norm.value / first.value, "error": error
+    }  # fmt: skip
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        torch.testing.assert_close(found[name][:, 0], values)
 
 
 def test_every_setting_sees_the_same_draws():

@@ -31,6 +31,30 @@ def test_the_closed_form_holds_in_every_layer_and_fails_for_another_rule():
     assert other.min() > 1e-3
 
 
+@pytest.mark.parametrize("least", [1e-6, 0.02, 0.4])
+def test_deviations_are_the_largest_over_the_active_nodes_of_each_sample(least):
+    """Of a rule with twice the gamma, so that there is something to measure; the samples are of all sizes."""
+    model = nn.Sequential(nn.Linear(6, 9, bias=False), nn.ReLU(), nn.Linear(9, 5, bias=False)).eval()
+    x, gammas, expected = torch.tensor([1.0, 1e-3, 50.0, 1e-7]).unsqueeze(1) * torch.rand(4, 6), [0.3, 2.0], []
+    for weight, a in ((model[0].weight, x), (model[2].weight, model[:2](x))):
+        terms = (weight * a.unsqueeze(1)).detach()
+        p, n = terms.clamp(min=0).sum(2), -terms.clamp(max=0).sum(2)
+        rows = []
+        for g in gammas:
+            formula, other = (((1 + each) * p + n) / ((1 + each) * p - n) for each in (g, 2 * g))
+            rows.append(
+                max(
+                    float((other[s, k] / formula[s, k] - 1).abs())
+                    for s in range(4)
+                    for k in range(len(weight))
+                    if p[s, k] - n[s, k] > least * p[s].max()
+                )
+            )
+        expected.append(rows)
+    found = norms.formula_deviations(model, x, gammas=gammas, rule=lambda g: gamma(2 * g), least=least)
+    torch.testing.assert_close(found, torch.tensor(expected), rtol=1e-8, atol=0)
+
+
 def test_a_model_with_biases_and_a_silent_layer_are_refused():
     x = torch.rand(2, 4)
     with pytest.raises(ValueError, match="biases"):
