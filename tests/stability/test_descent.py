@@ -32,6 +32,37 @@ def test_the_critical_step_from_a_start_that_hardly_sees_the_steepest_direction(
     assert found * 7 / 2 == pytest.approx(1, abs=5e-3)
 
 
+@pytest.mark.parametrize("guess", [2.0**-28, 1.0, 2.0, 16.0, 2.0**30])
+@pytest.mark.parametrize("unit", [2.0**-12, 1.0, 2.0**9])
+def test_the_interval_is_halved_to_the_precision(guess, unit):
+    """Of a single curvature the step is exact: at 2 the way is as long as ever, behind it each step is longer.
+
+    The search ends between 2 and 2 + 2^-9, as 2^-8 is more than a thousandth of what it stands beside.
+    """
+    found = observed_critical_step(lambda at: at / unit, torch.ones(3), guess=guess * unit, steps=12)
+    assert found == (2 + 2.0**-10) * unit
+
+
+def test_each_trial_takes_its_steps():
+    asked = []
+    observed_critical_step(lambda at: asked.append(1) or at, torch.ones(3), guess=1.0, steps=12)
+    assert len(asked) == 14 * 13  # trials: one down, three up, ten between 2 and 4; gradients: before and behind steps
+
+
+def test_a_step_too_far_from_the_guess_is_not_found():
+    for guess, said in ((2.0**-31, "diverges at no step"), (2.0**33, "diverges at every step")):
+        with pytest.raises(ValueError, match=said):
+            observed_critical_step(lambda at: at, torch.ones(3), guess=guess, steps=12)
+
+
+@pytest.mark.parametrize("precision", [0.3, 0.01])
+def test_what_has_arrived_does_not_diverge(precision):
+    """Around a minimum far from zero the gradient ends in rounding, and may be longer there at the end."""
+    H, minimum = torch.diag(torch.tensor([8.0, 7.0, 5.0])), torch.tensor([1e3, -700.0, 31.0])
+    found = observed_critical_step(lambda at: H @ (at - minimum), torch.zeros(3), guess=1e-2, precision=precision)
+    assert found == pytest.approx(0.25, rel=precision)
+
+
 def test_no_critical_step():
     with pytest.raises(ValueError, match="diverges at no step"):
         observed_critical_step(lambda at: 0 * at, torch.ones(2), guess=1.0, steps=4)

@@ -6,12 +6,15 @@ import pytest
 import torch
 from torch import nn
 
+from oracles import data_set
 from spectral_lens.datasets import images
 from spectral_lens.explain.gradients import gradient
 from spectral_lens.explain.lrp import composite, gamma, lrp, zero
+from spectral_lens.explain.perturbation import frechet_distance
 from spectral_lens.explain.quality import redistribution
 from spectral_lens.nn import graphs
 from spectral_lens.nn.mlp import mlp
+from spectral_lens.operators.hessian import hessian
 from spectral_lens.operators.tangent_kernel import tangent_kernel
 from spectral_lens.stability.diagnostics import diagnose
 from spectral_lens.training import fit
@@ -77,7 +80,26 @@ def test_its_instability(case):
     assert found.angle == pytest.approx(float(away.median()))
     far = (other - one).norm(dim=1) / one.norm(dim=1) / noise.flatten(1).norm(dim=1)
     assert found.difference == pytest.approx(float(far.median()))
-    assert found.frechet > 0
+    assert found.frechet == pytest.approx(float(frechet_distance(one, other)))
+
+
+def test_a_curvature_that_is_negative_counts_by_its_size():
+    """Three small layers that agree with the label: the loss falls with each weight, the faster the larger the others.
+
+    For f = (w, -w) w_1 w_2 x that is minus a matrix of ones without its diagonal, whose eigenvalues are 2 and -1.
+    """
+    layers = nn.Linear(3, 1, bias=False), nn.ReLU(), nn.Linear(1, 1, bias=False), nn.ReLU(), nn.Linear(1, 2, bias=False)
+    net, x = nn.Sequential(*layers).eval(), torch.rand(5, 3) + 0.5
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.fill_(0.1)
+        net[4].weight[1] = -0.1
+    data = data_set(x, torch.zeros(5, dtype=torch.int64))
+    found = diagnose(net, data, noise=0.1 * x, rules=zero(), generator=torch.Generator().manual_seed(0))
+    H = hessian(net, (data.x, data.y)).to_dense()
+    values = torch.linalg.eigvalsh(H)
+    assert -values[0] > 1.2 * values[-1]
+    assert found.s_H == pytest.approx(-float(values[0]), rel=1e-3)
 
 
 def test_the_network_is_traced_once(case, monkeypatch):

@@ -77,6 +77,22 @@ def test_a_sample_without_relevance_is_left_out():
     torch.testing.assert_close(both, one)
 
 
+def test_a_sample_without_a_slope_is_left_out_of_the_means_of_shapes():
+    """No hidden node answers to an image without light: there is no spectrum to speak of, but its length is zero."""
+    data = images.digits()[0].flat().to(dtype=torch.float64).take(50)
+    trained = fit(mlp([64, 9, 10], spectral=0), data, seeds=[0], epochs=1, batch_size=50, dtype=torch.float64)
+    trained.state["layer1.bias"].fill_(-1e-3)
+    few = data.take(3)
+    few.x[2] = 0
+    options = {"counts": [64], "test": data, "rules": lambda net: zero()}
+    two, all_three = (
+        pruning_curves(trained, random_ranking(64, [0]), few=each, **options) for each in (data.take(2), few)
+    )
+    torch.testing.assert_close(all_three["entropy"], two["entropy"])
+    torch.testing.assert_close(all_three["ssm"], two["ssm"])
+    torch.testing.assert_close(all_three["s_1"], two["s_1"] * 2 / 3)
+
+
 def test_curves_that_do_not_fit():
     data = images.digits()[0].flat().take(50)
     trained = fit(mlp([64, 10]), data, seeds=[0, 1], epochs=1)

@@ -63,8 +63,23 @@ def test_the_interval_is_as_wide_as_theory_has_it():
     assert math.atanh(found.high) - math.atanh(found.low) == pytest.approx(expected, rel=0.15)
 
 
+def test_the_interval_holds_the_quantiles_of_pairs_drawn_again():
+    """Of few pairs that are nearly ordered alike, whose correlations scatter to one side."""
+    a, b = related(13, 0.9)
+    found = bootstrap_rank_correlation(a, b, draws=4000, seed=5)
+    ranks = np.stack([each.argsort().argsort().double().numpy() for each in (a, b)])
+    rows = np.random.default_rng(6).integers(0, 13, (4000, 13))
+    x, y = (each[rows] - each[rows].mean(1, keepdims=True) for each in ranks)
+    drawn = (x * y).sum(1) / np.sqrt((x * x).sum(1) * (y * y).sum(1))
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    assert found.high == pytest.approx(high, abs=0.01)
+    assert found.low == pytest.approx(low, abs=0.03)
+
+
 def test_the_seed_decides_the_interval():
     a, b = related(40, 0.3)
+    assert bootstrap_rank_correlation(a, b, seed=1) == bootstrap_rank_correlation(a, b, draws=1000, seed=1)
+    assert bootstrap_rank_correlation(a, b, seed=1) != bootstrap_rank_correlation(a, b, draws=999, seed=1)
     assert bootstrap_rank_correlation(a, b, seed=1) == bootstrap_rank_correlation(a, b, seed=1)
     assert bootstrap_rank_correlation(a, b, seed=1) != bootstrap_rank_correlation(a, b, seed=2)
 
