@@ -71,7 +71,8 @@ MODELS = {
         lambda: nn.Sequential(SpectralConv2d(2, 4, (7, 6), groups=2, train=PARAMETERS), nn.Flatten(), nn.Linear(4, 3)),
         IMAGES),
     "batch normalisation": (
-        lambda: nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(1, 2), nn.BatchNorm1d(20),
+        lambda: nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4, eps=0.3), nn.ReLU(), nn.Flatten(1, 2),
+                              nn.BatchNorm1d(20, eps=0.02),
                               nn.Flatten(), nn.Linear(80, 3), nn.BatchNorm1d(3)), IMAGES),
     "others": (
         lambda: nn.Sequential(StochasticGates(5), nn.Unflatten(1, (1, 5)), nn.Conv1d(1, 2, 2), nn.Flatten(),

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from spectral_lens.explain import comparison
-from spectral_lens.explain.pixel_flipping import area, curves, ranking
+from spectral_lens.explain.pixel_flipping import area, constant, curves, ranking
 from spectral_lens.explain.quality import entropy, redistribution, ssm, stability
 from spectral_lens.operators.spectra import sensitivity
 
@@ -48,6 +48,15 @@ def test_flipping_and_entropy_of_each_map_by_itself():
             curve = curves(model, x, ranking(pixels).unsqueeze(0), target, fraction=0.6, steps=4)
             torch.testing.assert_close(found[name]["pixel flipping"][:, k], area(curve)[0])
             torch.testing.assert_close(found[name]["entropy"][:, k], entropy(pixels))
+
+
+def test_flat_inputs_have_no_channels_and_what_takes_their_place_is_handed_on():
+    model, x, target = nn.Sequential(nn.Linear(12, 5), nn.Tanh()).eval(), torch.rand(3, 12), torch.tensor([4, 0, 2])
+    maps, imputer = torch.randn(2, 3, 12), constant(0.7)
+    found = comparison.of_maps(model, x, target, {"a": maps}, imputer=imputer, fraction=0.5)["a"]
+    expected = area(curves(model, x, ranking(maps), target, imputer=imputer, fraction=0.5))
+    torch.testing.assert_close(found["pixel flipping"], expected.T)
+    torch.testing.assert_close(found["entropy"], entropy(maps).T)
 
 
 def test_a_random_order_comes_from_the_generator():

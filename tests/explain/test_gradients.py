@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from spectral_lens.explain import gradients
 from spectral_lens.explain.gradients import (
     gradient,
     gradient_x_input,
@@ -101,6 +102,20 @@ def test_a_quadratic_in_closed_form():
     drawn = torch.empty(7, 3, 4).normal_(generator=torch.Generator().manual_seed(3))
     assert_close(noise, (2 * (x + 0.5 * drawn.mean(0)) @ Q)[:, None])
     assert_close(smoothgrad(model, x, sigma=0.0, samples=2, times_input=True), 2 * exact)
+    again = torch.Generator().manual_seed(3)
+    assert_close(smoothgrad(model, x, sigma=0.5, samples=7, generator=again, times_input=True), noise * x[:, None])
+
+
+@pytest.mark.parametrize("size", [1, 7, 9])
+def test_points_in_batches_are_the_points_together(monkeypatch, size):
+    """Two or three points of three samples at a time, or one that is larger than the batch; all weights differ."""
+    model, x = cnn(), images()
+    whole = integrated_gradients(model, x, rule="gauss-legendre", steps=5)
+    monkeypatch.setattr(gradients, "batch_size", lambda x: size)
+    seen = []
+    model.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
+    assert_close(integrated_gradients(model, x, rule="gauss-legendre", steps=5), whole)
+    assert max(seen) == max(3, size // 3 * 3)
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 5, 8])

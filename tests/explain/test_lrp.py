@@ -95,6 +95,37 @@ def test_pooling_makes_a_difference():
     assert (winner - average).abs().max() > 1e-3 * winner.abs().max()
 
 
+@pytest.mark.parametrize(
+    "pool",
+    [
+        nn.MaxPool2d(3, stride=2, padding=1),
+        nn.MaxPool2d((2, 3), stride=(2, 1)),
+        nn.MaxPool2d(2, ceil_mode=True),
+        nn.MaxPool2d((3, 2), stride=(1, 3), padding=(1, 0), ceil_mode=True),
+    ],
+    ids=str,
+)
+def test_an_average_shares_by_size_in_every_kind_of_window(pool):
+    """R_j = sum_k a_j / (sum of the window k) R_k, where the pooled values have the relevance R_k = w_k z_k."""
+    x = torch.rand(2, 1, 5, 7)
+    pooled = pool(x)
+    layers = pool, nn.Flatten(), nn.Linear(pooled[0].numel(), 3, bias=False)
+    model = nn.Sequential(*layers).eval()
+    found, expected = lrp(model, x, rules=zero(), pooling="average"), torch.zeros(2, 3, 5, 7)
+    R = (model[2].weight * pooled.flatten(1).unsqueeze(1)).detach().view(2, 3, *pooled.shape[2:])
+    (height, width), (down, right), (above, before) = (
+        each if isinstance(each, tuple) else (each, each) for each in (pool.kernel_size, pool.stride, pool.padding)
+    )
+    for i in range(R.shape[2]):
+        for j in range(R.shape[3]):
+            top, left = i * down - above, j * right - before
+            window = slice(max(0, top), top + height), slice(max(0, left), left + width)
+            for n in range(2):
+                a = x[n, 0][window]
+                expected[n][:, *window] += R[n, :, i, j].view(3, 1, 1) * a / a.sum()
+    assert_close(found.squeeze(2), expected)
+
+
 @pytest.mark.parametrize("chunk", [1, 2, 4, 5, 9])
 def test_chunks_and_selections(chunk):
     model, x = cnn(), images(cnn)

@@ -203,14 +203,23 @@ class Written(nn.Module):
         hidden = self.one(x)
         if self.kind == "sum":
             return self.two(torch.relu(hidden) + hidden)
-        return self.two({"function": torch.relu, "method": lambda h: h.relu(), "none": lambda h: h}[self.kind](hidden))
+        return self.two(BETWEEN[self.kind](hidden))
 
 
-@pytest.mark.parametrize("kind", ["function", "method", "sum", "none"])
+STOPPING = {
+    "function": torch.relu,
+    "functional": nn.functional.relu,
+    "method": lambda h: h.relu(),
+    "in place": lambda h: h.relu_(),
+}
+BETWEEN = STOPPING | {"none": lambda h: h}
+
+
+@pytest.mark.parametrize("kind", [*BETWEEN, "sum"])
 def test_columns_count_unless_a_relu_stops_them(kind):
     model, x = Written(kind).eval(), torch.rand(4, 6)
     sizes = columns(model.one, x, zero()).abs().sum(2)
-    stopped = (model.one(x) <= 0) & (kind in ("function", "method"))
+    stopped = (model.one(x) <= 0) & (kind in STOPPING)
     assert_close(layer_norms(model, x, rules=zero())["one"], sizes.masked_fill(stopped, 0).amax(1), 1e-9)
 
 
@@ -250,7 +259,24 @@ def test_rules_by_name():
 def test_gamma_is_refused_where_inputs_are_negative():
     with pytest.raises(ValueError, match="not negative: 0 has others"):
         layer_norms(network(), -images(), rules=[gamma(0.3), zero(), zero()])
-    layer_norms(network(), -images(), rules=zero())
+    one = images()
+    one[1, 0, 2, 3] = -0.01
+    with pytest.raises(ValueError, match="not negative: 0 has others"):
+        layer_norms(network(), one, rules=[gamma(0.3), zero(), zero()])
+    model, x = network(), -images()
+    found, expected = (layer_norms(model, x, rules=rule) for rule in (gamma(0.0), zero()))
+    assert all(torch.equal(found[name], expected[name]) for name in expected), "without gamma nothing is favoured"
+
+
+def test_a_sum_that_cancels_stops_at_the_relu_and_what_is_not_reached_does_not_amplify():
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 3, bias=False)).eval()
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[1.0, -1.0], [3.0, -1.0]]))
+        model[2].weight.copy_(torch.tensor([[1.0, 2.0], [1.0, -2.0], [0.5, 1.0]]))
+    mask = torch.tensor([[True, True, True], [False, False, False]])
+    found = layer_norms(model, torch.ones(2, 2), rules=zero(), mask=mask)
+    assert found["0"].tolist() == [2, 2]  # (3 + 1) / (3 - 1), the other sum is zero
+    assert found["2"].tolist() == [1, 1]
 
 
 def test_a_wrong_number_of_rules_is_refused():

@@ -31,6 +31,7 @@ def test_relative_differences():
     a, b, noise = torch.randn(4, 2, 3), torch.randn(4, 2, 3), torch.randn(4, 7)
     expected = [float((b[n] - a[n]).flatten().norm() / a[n].flatten().norm() / noise[n].norm()) for n in range(4)]
     assert relative_difference(a, b, noise).tolist() == pytest.approx(expected)
+    assert relative_difference(1e-30 * a, 1e-30 * b, noise).tolist() == pytest.approx(expected)
     zero = torch.zeros(1, 3)
     assert relative_difference(zero, zero, noise[:1]).tolist() == [0]
     assert relative_difference(zero, zero + 1, noise[:1]).tolist() == [math.inf]

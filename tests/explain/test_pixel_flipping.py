@@ -70,7 +70,7 @@ def test_a_linear_model_loses_its_terms_one_after_the_other():
     assert_close(curves(model, x, rankings, target, fraction=0.6, steps=3), expected[..., [0, 3, 7, 10]])
 
 
-@pytest.mark.parametrize(("side", "points"), [(6, 3), (1, 2)])
+@pytest.mark.parametrize(("side", "points"), [(6, 3), (1, 2), (8, 4)])
 def test_a_twentieth_of_the_pixels_goes_by_default_but_at_least_one(side, points):
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * side * 7, 5)).eval()
     x, rankings = torch.randn(2, 3, side, 7), shuffled(4, 2, side * 7)

@@ -34,8 +34,22 @@ def test_the_seed_decides_and_too_many_images_are_refused():
     weights = [presets.subject(None, 2, seed=seed, device="cpu").net[0].weight for seed in (1, 1, 2)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
-    with pytest.raises(ValueError, match="count=0"):
-        presets.subject(None, 0, seed=0)
+    for count in (0, images.digits()[1].samples + 1):
+        with pytest.raises(ValueError, match=f"count={count}"):
+            presets.subject(None, count, seed=0)
+
+
+def test_all_test_digits_can_be_asked_for(monkeypatch):
+    asked = {}
+
+    class Trained:
+        def run(self, r):
+            return asked["model"]
+
+    monkeypatch.setattr(presets, "fit", lambda model, *_, **options: asked.update(options, model=model) or Trained())
+    found = presets.subject(None, images.digits()[1].samples, seed=7, device="cpu")
+    assert len(found.x) == images.digits()[1].samples
+    assert asked["seeds"] == [7]
 
 
 def test_a_published_network_gets_photographs_and_black_in_its_own_unit(monkeypatch):

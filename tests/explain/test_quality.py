@@ -50,6 +50,16 @@ def test_small_columns_are_left_out():
     assert R[0].tolist() == [[0.75, 0.25], pytest.approx([1.25, -0.25]), [0, 0], [0, 0]]
 
 
+def test_the_threshold_is_a_share_of_each_samples_largest_sum_by_size():
+    sums = torch.tensor([[-8.0, 1.0, 0.999, -1.0], [-8e-5, 1e-5, 1.1e-5, 0.9e-5]])
+    expected = [[True, True, False, True], [True, True, True, False]]  # what stands at the threshold stays
+    share = torch.tensor([0.75, 0.25])
+    assert redistribution(sums.unsqueeze(2) * share, threshold=0.125).mask.tolist() == expected
+    R, mask = redistribution(torch.rand(2, 4, 5), by=sums, threshold=0.125)
+    assert mask.tolist() == expected
+    assert not R[~mask].any()
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -194,6 +204,12 @@ def test_products_are_those_of_the_matrix(rules):
     assert_close(operator @ block, R @ block, 1e-10)
     assert_close(operator.to_dense(), R, 1e-10)
     assert not operator.to_dense()[~mask].any()
+
+
+def test_the_sums_are_those_of_the_relevance_wherever_it_is_taken():
+    W, at = torch.rand(4, 6), torch.randn(3, 6)
+    operator = quality.redistribution_operator(lambda z: z @ W.mT, at)
+    assert_close(operator.to_dense(), (W / W.sum(1, keepdim=True)).expand(3, -1, -1))
 
 
 def test_gradient_times_input_is_one_of_them():

@@ -258,7 +258,7 @@ def test_bounds_that_do_not_fit_are_refused(low, high):
         box(low, high)
 
 
-@pytest.mark.parametrize(("alpha", "beta"), [(2.0, 0.5), (0.5, -0.5), (float("nan"), 0.0)])
+@pytest.mark.parametrize(("alpha", "beta"), [(2.0, 0.5), (2.0, 1.001), (0.5, -0.5), (float("nan"), 0.0)])
 def test_alpha_and_beta_that_do_not_conserve_are_refused(alpha, beta):
     with pytest.raises(ValueError, match="alpha - beta must be 1"):
         alpha_beta(alpha, beta)

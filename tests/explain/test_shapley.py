@@ -91,6 +91,21 @@ def test_samples_are_the_orders_that_the_generator_draws():
     assert_close(found, expected)
 
 
+def test_the_largest_game_is_still_played(monkeypatch):
+    assert shapley.LARGEST == 20
+    monkeypatch.setattr(shapley, "LARGEST", 4)
+    assert shapley.exact(game(4), torch.rand(1, 4)).shape == (1, 3, 4)
+    with pytest.raises(ValueError, match="5 players"):
+        shapley.exact(game(5), torch.rand(1, 5))
+
+
+def test_twenty_five_orders_by_default():
+    model, rows = game(), []
+    model.register_forward_hook(lambda _, given, __: rows.append(len(given[0])))
+    shapley.sampled(model, torch.rand(2, 4) + 1)
+    assert sum(rows) == 25 * 2 * (4 + 1)
+
+
 def test_samples_converge():
     model, x = game(), torch.randn(2, 4)
     exact, error = shapley.exact(model, x), []

@@ -142,8 +142,9 @@ def test_the_forward_ratio_of_many_directions():
     for s, size in enumerate((0.01, 2)):
         moved = torch.stack([(model(x + size * each) - model(x)).detach().norm(dim=1) for each in along])
         torch.testing.assert_close(found[:, s], moved.amax(0) / (0.7 * size))
-    with pytest.raises(ValueError, match="of length one"):
-        forward_ratios(model, x, 2 * along, lengths=[0.1], index=1.0)
+    for factor in (2, 0.5):
+        with pytest.raises(ValueError, match="of length one"):
+            forward_ratios(model, x, factor * along, lengths=[0.1], index=1.0)
     for directions, lengths in ((along[:0], [0.1]), (along, [])):
         with pytest.raises(ValueError, match="at least one direction"):
             forward_ratios(model, x, directions, lengths=lengths, index=1.0)
@@ -222,6 +223,24 @@ def test_weyl(seed, samples, rank, size):
     torch.testing.assert_close(kernel_perturbation(K + size * torch.eye(samples), K).lhs, shifted.lhs)
 
 
+def test_weyls_bound_is_attained_where_one_eigenvalue_alone_moves():
+    for moved in ([3.0, 2.0, -4.0], [11.0, 2.0, 1.0]):
+        K, changed = torch.diag(torch.tensor([3.0, 2.0, 1.0])), torch.diag(torch.tensor(moved))
+        sides = kernel_perturbation(torch.stack([K, 2 * K]), torch.stack([changed, 2 * K]))
+        size = float((torch.tensor(moved) - K.diagonal()).abs().max())
+        assert sides.lhs.tolist() == pytest.approx([size, 0])
+        assert sides.rhs.tolist() == pytest.approx([size, 0])
+        both = kernel_perturbation(K, changed + torch.diag(torch.tensor([0.0, 0.5, 0.0])))
+        assert float(both.rhs) == pytest.approx(size), "the largest of the changes, not their sum"
+
+
+def test_symmetric_is_meant_in_the_unit_of_the_matrix():
+    K, lean = 1e-6 * (torch.eye(3) + 1), torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    assert kernel_perturbation(K, K + 1e-11 * lean).lhs < 1e-10
+    with pytest.raises(ValueError, match="changed is not symmetric"):
+        kernel_perturbation(K, K + 1e-9 * lean)
+
+
 def test_kernels_side_by_side_and_kernels_that_are_none():
     K = torch.stack([kernel_of(k, 4, 3) for k in range(2)])
     assert kernel_perturbation(K, 1.1 * K).lhs.shape == (2,)
@@ -242,6 +261,7 @@ def test_the_kernels_size(seed, samples, outputs, parameters):
     sides = kernel_size(K, norms)
     assert holds(sides)
     torch.testing.assert_close(sides.lhs, torch.linalg.matrix_norm(G.flatten(0, 1), 2).square() / samples)
+    torch.testing.assert_close(sides.rhs, norms.square().sum() / samples)
     index = gmsi(norms, norms, kernel=sides.lhs, curvature=0.0)
     assert index.kernel <= index.parameters.sup * EXACT
     assert index.value == pytest.approx(index.jacobian.sup)
