@@ -50,13 +50,17 @@ def test_flipping_and_entropy_of_each_map_by_itself():
             torch.testing.assert_close(found[name]["entropy"][:, k], entropy(pixels))
 
 
-def test_flat_inputs_have_no_channels_and_what_takes_their_place_is_handed_on():
-    model, x, target = nn.Sequential(nn.Linear(12, 5), nn.Tanh()).eval(), torch.rand(3, 12), torch.tensor([4, 0, 2])
-    maps, imputer = torch.randn(2, 3, 12), constant(0.7)
-    found = comparison.of_maps(model, x, target, {"a": maps}, imputer=imputer, fraction=0.5)["a"]
-    expected = area(curves(model, x, ranking(maps), target, imputer=imputer, fraction=0.5))
+@pytest.mark.parametrize("shape", [(12,), (2, 6)], ids=["flat", "two channels of a signal"])
+def test_inputs_that_are_no_images_and_what_takes_their_place(shape):
+    model, x = nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.Tanh()).eval(), torch.rand(3, *shape)
+    maps, imputer, target, rows = torch.randn(2, 3, 12), constant(0.7), torch.tensor([4, 0, 2]), []
+    model.register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
+    found = comparison.of_maps(model, x, target, {"a": maps}, imputer=imputer, fraction=0.5, chunk=2)["a"]
+    assert max(rows) == 2
+    pixels = maps if len(shape) == 1 else maps[..., :6] + maps[..., 6:]
+    expected = area(curves(model, x, ranking(pixels), target, imputer=imputer, fraction=0.5))
     torch.testing.assert_close(found["pixel flipping"], expected.T)
-    torch.testing.assert_close(found["entropy"], entropy(maps).T)
+    torch.testing.assert_close(found["entropy"], entropy(pixels).T)
 
 
 def test_a_random_order_comes_from_the_generator():
