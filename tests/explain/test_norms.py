@@ -59,6 +59,10 @@ def test_a_model_with_biases_and_a_silent_layer_are_refused():
     x = torch.rand(2, 4)
     with pytest.raises(ValueError, match="biases"):
         norms.formula_deviations(nn.Sequential(nn.Linear(4, 3)).eval(), x, gammas=[0.1])
+    unused = nn.Sequential(nn.Linear(4, 3)).eval()
+    nn.init.zeros_(unused[0].bias)
+    with pytest.raises(ValueError, match="biases"):
+        norms.formula_deviations(unused, x, gammas=[0.1])
     silent = nn.Sequential(nn.Linear(4, 3, bias=False)).eval()
     nn.init.constant_(silent[0].weight, -1.0)
     with pytest.raises(ValueError, match="layer 0 is active"):
