@@ -126,6 +126,14 @@ def test_models_whose_outputs_depend_on_other_samples_are_refused():
         checked(nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, track_running_stats=False)).eval(), x)
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_inputs_that_are_not_finite_are_refused(bad):
+    x = torch.randn(3, 4)
+    x[1, 2] = bad
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        checked(nn.Linear(4, 3).eval(), x)
+
+
 def test_a_batch_fits_a_cache():
     assert batch_size(torch.zeros(9, 250_000)) == 1
     assert batch_size(torch.zeros(9, 1000)) == 250

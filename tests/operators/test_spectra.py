@@ -49,6 +49,21 @@ def test_single_precision_keeps_the_large_values():
     torch.testing.assert_close(found.double(), torch.linalg.svdvals(R), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(3, 8), (8, 3)])
+def test_single_precision_keeps_small_values_too(shape):
+    """A thousandth of the largest is a millionth in the square, where single precision has lost all but a digit."""
+    Q, P = (torch.linalg.qr(torch.randn(20, size, 3)).Q for size in shape)
+    s = torch.tensor([1.0, 1e-2, 1e-3])
+    found = sigma(((Q * s) @ P.mT).float())
+    torch.testing.assert_close(found, s.float().expand(20, -1), rtol=1e-3, atol=0)
+
+
+def test_directions_that_are_not_there_have_no_negative_squares():
+    R = torch.randn(50, 6, 1) @ torch.randn(50, 1, 9)
+    found = sigma(R)
+    assert (found[:, 1:] <= 1e-7 * found[:, :1]).all()
+
+
 def test_zero_has_no_shape():
     for metric in (spectral_entropy, effective_rank, attribution_condition):
         found = metric(torch.tensor([[0.0, 0.0], [1.0, 0.0]]))

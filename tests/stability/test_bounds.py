@@ -106,8 +106,8 @@ def holds(sides):
 
 
 def test_the_ratio():
-    sides = Bound(torch.tensor([1.0, 0.0, 3.0, 0.0]), torch.tensor([2.0, 1.0, 2.0, 0.0]))
-    assert sides.ratio.tolist() == [0.5, 0, 1.5, 0]
+    sides = Bound(torch.tensor([1.0, 0.0, 3.0, 0.0, 1.0]), torch.tensor([2.0, 1.0, 2.0, 0.0, 0.0]))
+    assert sides.ratio.tolist() == [0.5, 0, 1.5, 0, math.inf]
 
 
 def jacobian_of(model, x):

@@ -66,6 +66,8 @@ def test_epochs_to_a_common_accuracy():
     for name, each in means.items():
         assert each[found[name] - 1] >= common - 1e-12
         assert all(value < common - 1e-12 for value in each[: found[name] - 1])
+    near = {"a": torch.tensor([[0.5], [0.695], [0.7], [0.9]]), "b": torch.tensor([[0.6], [0.7]])}
+    assert epochs_to_common(near) == {"a": 3, "b": 2}, "not where it is only nearly reached"
     with pytest.raises(ValueError, match="at least one kind"):
         epochs_to_common({})
     with pytest.raises(ValueError, match="an epoch of each"):
