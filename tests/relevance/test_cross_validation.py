@@ -15,7 +15,7 @@ def table(samples=90, columns=6):
     return x, (x[:, 2] + 0.5 * x[:, 4] + 0.5 * noise > 0).astype(int)
 
 
-@pytest.mark.parametrize(("sd", "chosen"), [(0.01, 2), (0.1, 1), (0.4, 0)])
+@pytest.mark.parametrize(("sd", "chosen"), [(0.0, 2), (0.01, 2), (0.1, 1), (0.4, 0)])
 def test_the_simplest_within_one_standard_error(sd, chosen):
     means, folds = np.array([0.75, 0.86, 0.9, 0.88]), {f"split{k}_test_score": None for k in range(5)}
     spread = np.array([9.0, 9.0, sd, 9.0])  # only the best one's counts: sd / sqrt(5) is 0.004, 0.045, 0.18

@@ -41,6 +41,9 @@ def test_a_copy_correlates_by_more_than_nine_tenths_by_default():
     x = np.array([[1, 1, -1, -1], [3, 1, -1, -3], [1, 0, -1, 0]]).T  # of the first two: 8 / sqrt(4 * 20)
     assert near_copies(x.astype(float), [0, 1, 2]) == 0
     assert near_copies(x.astype(float), [0, 1, 2], threshold=0.89) == 2
+    same = x[:, [0, 0]].astype(float)  # a correlation of exactly one, which is not above one
+    assert near_copies(same, [0, 1], threshold=1.0) == 0
+    assert near_copies(same, [0, 1], threshold=0.999) == 2
 
 
 @pytest.mark.parametrize("chosen", [[0, 0], [9], [-1]])
