@@ -19,7 +19,7 @@ from timing import best_of
 RUN = """
 import json, sys, time, warnings
 import matplotlib
-from spectral_lens.book.witness import package_recorder
+from spectral_lens.book.kernel_extension import package_recorder
 warnings.simplefilter("ignore")
 matplotlib.use("agg")
 recorder = package_recorder()
