@@ -89,6 +89,13 @@ def test_a_composite(make, first, pooling):
     assert_close(lrp(model, x, rules=chosen, pooling=pooling), lrp_oracle.lrp(model, x, chosen, pooling=pooling))
 
 
+@pytest.mark.parametrize(("count", "names"), [(1, ["flat"]), (2, ["flat", "zero"]), (3, ["flat", "gamma", "zero"])])
+def test_a_composite_of_few_layers_keeps_its_ends(count, names):
+    model = nn.Sequential(*[nn.Linear(4, 4) for _ in range(count)])
+    found = composite(model, first=flat(), inner=gamma(0.25), last=zero())
+    assert [rule.name for rule in found] == names
+
+
 def test_pooling_makes_a_difference():
     model, x = cnn(), images(cnn)
     winner, average = (lrp(model, x, rules=gamma(0.1), pooling=pooling) for pooling in ("winner", "average"))

@@ -70,6 +70,17 @@ def test_sums_that_are_zero_pass_nothing_on():
     assert (relevance_by_eigenvalue(net, x) == 0).all()
 
 
+def test_contributions_that_cancel_pass_nothing_on():
+    net, x = network([7, 6, 3]), torch.randn(4, 7, dtype=torch.float64)
+    with torch.no_grad():
+        net.layer1.bias.zero_()
+        net.layer1.lam_in[:2] = 0.5
+        net.layer1.psi[4], net.layer1.psi[4, 0], net.layer1.psi[4, 1] = 0, 2, -2
+        x[:, 1] = x[:, 0]
+        assert (net.layer1(x)[:, 4] == 0).all()
+    torch.testing.assert_close(relevance_by_eigenvalue(net, x), lrp(net, x, rules=zero()), **TIGHT)
+
+
 @pytest.mark.parametrize(
     "model",
     [mlp([7, 5, 3], spectral=0), mlp([7, 3], init="giambagli"), nn.Linear(7, 3), nn.Sequential(nn.Flatten())],
