@@ -214,12 +214,22 @@ def test_a_processor_is_asked_only_for_what_it_has(monkeypatch, tmp_path, machin
     assert found["CUDA_VISIBLE_DEVICES"] == ""
 
 
-@pytest.mark.parametrize(("named", "seen"), [("my/data", "{here}/my/data"), ("~/data", None), ("", None), (None, None)])
+@pytest.mark.parametrize(
+    ("named", "seen"), [("my/data", "{here}/my/data"), ("~/data", "/home/me/data"), ("", None), (None, None)]
+)
 def test_a_relative_data_folder_means_the_same_to_command_and_chapter(monkeypatch, tmp_path, named, seen):
     plan = runner.plan(chapter("one", write(tmp_path, {"one": page("One", "1")})))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.delenv("SPECTRAL_LENS_DATA", raising=False)
     if named is not None:
         monkeypatch.setenv("SPECTRAL_LENS_DATA", named)
     found = runner.environment(plan).get("SPECTRAL_LENS_DATA")
     assert found == (seen and seen.format(here=tmp_path))
+
+
+def test_the_home_folder_of_nobody_is_found_before_the_kernel_starts(monkeypatch, tmp_path):
+    one = chapter("one", write(tmp_path, {"one": page("One", "1")}))
+    monkeypatch.setenv("SPECTRAL_LENS_DATA", "~nobody-of-that-name/data")
+    with pytest.raises(BookError, match=r"^SPECTRAL_LENS_DATA=~nobody-of-that-name/data is in a home folder"):
+        runner.plan(one)

@@ -193,15 +193,17 @@ def data(
     name: Annotated[str | None, typer.Argument(metavar="NAME")] = None,
 ) -> None:
     """The data sets: which are in the cache folder, in which edition; `data fetch NAME` downloads one."""
+    from spectral_lens.book import runner
     from spectral_lens.datasets import cache
 
     if action is not None and (action != "fetch" or name is None):
         raise BookError("Say `spectral-lens data` or `spectral-lens data fetch NAME`.")
+    runner.data_folder()
     try:
         rows = cache.report() if name is None else [cache.fetch(name)]
-        typer.echo(f"Folder: {cache.folder()}")
     except cache.DataError as error:
         raise BookError(str(error)) from None
+    typer.echo(f"Folder: {cache.folder()}")
     for row in rows:
         size = "" if row.bytes is None else f", {row.bytes / 1e6:.1f} MB"
         typer.echo(f"{row.name:10}  {row.edition or 'missing'}{size}  ({row.licence})")

@@ -54,9 +54,11 @@ def plan(of: Chapter, profile_name: str = "quick", overrides: Mapping[str, Any] 
     """Check everything that can be checked before a kernel starts.
 
     Raises BookError for unknown parameters and wrong types (see `parameters.resolve`), for cells that don't parse, for
-    claims that are measured twice or that the ledger doesn't have, and where the record could not be written.
+    claims that are measured twice or that the ledger doesn't have, for a data folder in nobody's home, and where the
+    record could not be written.
     """
     values = resolve(of, profile_name, overrides)
+    data_folder()
     _check_claims(of)
     name = "custom" if overrides else profile_name
     target = records.path(of, name, values)
@@ -130,10 +132,20 @@ def environment(of: Plan) -> dict[str, str]:
     found |= {"PYTHONHASHSEED": "0", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
     left = () if origin.has_avx2() else _AVX2
     chosen = {name: value for name, value in settings["environment"].items() if name not in left}
-    # The kernel works in the chapter's folder: a data folder named from here has to mean the same there.
-    folder = os.environ.get(_DATA, "")
-    data = {_DATA: str(Path(folder).absolute())} if folder and not folder.startswith("~") else {}
-    return found | data | chosen | {"SPECTRAL_LENS_PROFILE": of.profile}
+    return found | data_folder() | chosen | {"SPECTRAL_LENS_PROFILE": of.profile}
+
+
+def data_folder() -> dict[str, str]:
+    """The variable that names the data folder, where it is set, with the whole path.
+
+    The kernel works in the chapter's folder: what is named from here has to mean the same there. Raises BookError for
+    the home folder of nobody.
+    """
+    named = os.environ.get(_DATA)
+    try:
+        return {_DATA: str(Path(named).expanduser().absolute())} if named else {}
+    except RuntimeError:
+        raise BookError(f"{_DATA}={named} is in a home folder that there is not: name the whole path.") from None
 
 
 def clean(executed: nbformat.NotebookNode, source: nbformat.NotebookNode) -> nbformat.NotebookNode:
