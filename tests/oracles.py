@@ -225,3 +225,9 @@ def drawn(model):
             if tensor.is_floating_point():
                 tensor.uniform_(0.5, 1.5) if name.endswith("var") else tensor.normal_()
     return model.eval()
+
+
+def even(values, low, high):
+    """Kolmogorov and Smirnov at 0.1%: whether values are uniform between two ends."""
+    steps = np.arange(1, len(values) + 1) / len(values)
+    return bool(np.abs((np.sort(values) - low) / (high - low) - steps).max() < 1.95 / len(values) ** 0.5)

@@ -14,6 +14,7 @@ from astropy.io import fits
 from astropy.modeling.models import BlackBody
 from scipy.optimize import brentq
 
+from oracles import even
 from spectral_lens.datasets import DataSet, cache, sources, stars
 
 REAL = Path(os.environ.get("SPECTRAL_LENS_DATA", ""))
@@ -103,12 +104,6 @@ def test_a_spectrum_is_its_definition(pixels, fwhm):
     change = np.abs(metals(wave, -0.75 + 1e-5, fwhm) - metals(wave, -0.75 - 1e-5, fwhm)) / 2e-5
     np.testing.assert_allclose(data.truth["metals"], np.where(change > 1e-3, change, 0), rtol=1e-4, atol=1e-6)
     assert ((change > 0) & (change < 1e-3)).any()
-
-
-def even(values, low, high):
-    """Kolmogorov and Smirnov at 0.1%: whether values are uniform between two ends."""
-    steps = np.arange(1, len(values) + 1) / len(values)
-    return np.abs((np.sort(values) - low) / (high - low) - steps).max() < 1.95 / len(values) ** 0.5
 
 
 def test_temperatures_and_metallicities_are_even_and_independent():

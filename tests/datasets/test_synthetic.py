@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from oracles import even
 from spectral_lens.datasets import fingerprint, synthetic
 
 N = 40_001
@@ -165,12 +166,6 @@ def test_redundant_components_follow_the_first(correlation):
         variance = (slope / correlation) ** 2 * (1 + c) / 24 + (1 - c) / 24
         torch.testing.assert_close(rest.var(0), variance, rtol=0.05, atol=0)
     assert data.truth["first"].tolist() == [1, 0, 0, 0, 0, 0]
-
-
-def even(values, low, high):
-    """Kolmogorov and Smirnov at 0.1%: whether values are uniform between two ends."""
-    steps = torch.arange(1, len(values) + 1) / len(values)
-    return bool(((values.sort().values - low) / (high - low) - steps).abs().max() < 1.95 / math.sqrt(len(values)))
 
 
 def test_distances_of_linked_components_are_uniform():
