@@ -31,13 +31,13 @@ def of_lrp(
 ) -> LinearOperator:
     """LRP's redistribution matrix at x, (n, k, inputs), of some outputs or of all; `R.mT @ z` redistributes z.
 
-        rules, threshold: as in `lrp.lrp` and `quality.redistribution`.
+    rules, threshold: as in `lrp.lrp` and `quality.redistribution`.
 
     >>> from spectral_lens.explain.lrp import gamma
-        >>> model = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2)).eval()
-        >>> R = of_lrp(model, torch.ones(4, 3), rules=gamma(0.1))
-        >>> R.shape, (R.mT @ torch.ones(4, 2)).shape
-        (torch.Size([4, 2, 3]), torch.Size([4, 3]))
+    >>> model = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2)).eval()
+    >>> R = of_lrp(model, torch.ones(4, 3), rules=gamma(0.1))
+    >>> R.shape, (R.mT @ torch.ones(4, 2)).shape
+    (torch.Size([4, 2, 3]), torch.Size([4, 3]))
     """
     forward = rewritten(model, rules=rules)
     chosen = slice(None) if outputs is None else outputs
