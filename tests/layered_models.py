@@ -1,8 +1,12 @@
 """Models of every kind of layer with its own form of gradients, small and of all-different sizes."""
 
+import warnings
+
 import torch
 from torch import nn
 from torch.func import functional_call, jacrev
+from torch.nn import functional as F
+from torch.nn.utils import parametrizations, parametrize, prune
 
 from spectral_lens.nn.gates import StochasticGates
 from spectral_lens.nn.layers import PARAMETERS, Dense, SpectralConv2d, SpectralLinear
@@ -80,3 +84,55 @@ MODELS = {
     "branches": (Residual, VECTORS),
     "a parameter beside layers": (lambda: Residual(scaled=True), VECTORS),
 }  # fmt: skip
+
+
+class Branches(nn.Module):
+    """Two ways that meet again, by functions and methods as well as layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU())
+        self.beside = SpectralConv2d(2, 3, 1, train=PARAMETERS)
+        self.last = nn.Linear(3 * 5 * 4, 7)
+
+    def forward(self, x):
+        y = self.body(x) + F.relu(self.beside(x))
+        return self.last(y.flatten(1))
+
+
+def normed():
+    return nn.Sequential(
+        nn.Flatten(), SpectralLinear(6, 5, train=PARAMETERS), nn.BatchNorm1d(5), nn.ReLU(),
+        nn.Sequential(Dense(5, 4), nn.Identity(), nn.ReLU(), nn.Linear(4, 3)),
+    )  # fmt: skip
+
+
+def old(function):
+    """torch's former way, with hooks, which it has deprecated."""
+
+    def change(layer):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            return function(layer)
+
+    return change
+
+
+class Doubled(nn.Module):
+    def forward(self, weight):
+        return 2 * weight
+
+
+def parametrized(layer):
+    parametrize.register_parametrization(layer, "weight", Doubled())
+    return layer
+
+
+REPARAMETRISED = {
+    "parametrized": parametrized,
+    "weight_norm": parametrizations.weight_norm,
+    "spectral_norm": parametrizations.spectral_norm,
+    "old weight_norm": old(nn.utils.weight_norm),
+    "old spectral_norm": old(nn.utils.spectral_norm),
+    "pruned": lambda layer: prune.random_unstructured(layer, "weight", 0.5),
+}

@@ -16,17 +16,9 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 __all__ = [
-    "INITIAL",
-    "PARAMETERS",
-    "Dense",
-    "Eigen",
-    "Initial",
-    "Spectral",
-    "SpectralConv2d",
-    "SpectralLinear",
-    "eigen",
-    "geometry_of",
-]
+    "CONVOLUTIONS", "DENSE_LAYERS", "INITIAL", "PARAMETERS", "TRANSPOSED", "Dense", "Eigen", "Initial", "Spectral",
+    "SpectralConv2d", "SpectralLinear", "eigen", "geometry_of",
+]  # fmt: skip
 
 PARAMETERS = ("lam_in", "lam_out", "psi", "bias")
 
@@ -283,13 +275,16 @@ class Dense(nn.Linear):
 
 # exact types: a subclass may do something else
 DENSE_LAYERS: frozenset[type[nn.Module]] = frozenset({nn.Linear, Dense, SpectralLinear})
+TRANSPOSED: frozenset[type[nn.Module]] = frozenset({nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d})
+CONVOLUTIONS: frozenset[type[nn.Module]] = frozenset({nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED})
 
 
-def geometry_of(layer: nn.Conv2d) -> dict[str, Any]:
+def geometry_of(layer: Any) -> dict[str, Any]:
     """The arguments that make a convolution of the same shape: channels, kernel, stride, padding, dilation, groups.
 
-    >>> geometry_of(nn.Conv2d(3, 8, 5))["kernel_size"]
-    (5, 5)
+    >>> geometry_of(nn.Conv2d(3, 8, 5))["kernel_size"], geometry_of(nn.ConvTranspose1d(3, 8, 5))["output_padding"]
+    ((5, 5), (0,))
     """
-    names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
-    return {name: getattr(layer, name) for name in names}
+    names = ["in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode"]
+    transposed = ["output_padding"] if isinstance(layer, tuple(TRANSPOSED)) else []
+    return {name: getattr(layer, name) for name in names + transposed}

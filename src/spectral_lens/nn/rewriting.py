@@ -1,8 +1,8 @@
 """Networks in another form with the same outputs: spectral, plain again, or their linear layers multiplied into one."""
 
-import copy
+import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,8 +10,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spectral_lens.nn.layers import DENSE_LAYERS, Dense, Spectral, SpectralConv2d, SpectralLinear, geometry_of
+from spectral_lens.nn.plain import altered, check_plain, check_untied, copied, kind_of
 
 __all__ = ["below", "fold", "product", "retract", "segments", "spectralize", "weight_of"]
+
+# exact types: a subclass may use its weight in a way of its own
+_CONVERTED = frozenset({nn.Linear, Dense, nn.Conv2d})
+_SPECTRAL = frozenset({SpectralLinear, SpectralConv2d})
 
 LayerState = tuple[nn.Module, Mapping[str, Tensor]]  # a layer, and the tensors by name that it is to work with
 
@@ -21,6 +26,8 @@ def spectralize(model: nn.Module, *, init: str = "chicchi") -> nn.Module:
 
     lam_in = 1, lam_out = 0 and psi = weight; what was frozen stays frozen.  `init` is what a later
     `reset_parameters` draws.  A layer that stands in several places stays one layer.
+    Other layers with such weights, as Conv1d, stay as they are: a warning names them.
+    Raises ValueError for a layer that hooks or a reparametrisation change, and for layers that share a weight.
 
     >>> model = nn.Sequential(nn.Linear(3, 2), nn.Tanh())
     >>> spectral = spectralize(model)
@@ -30,9 +37,8 @@ def spectralize(model: nn.Module, *, init: str = "chicchi") -> nn.Module:
     True
     """
 
-    def spectral(layer: nn.Module) -> nn.Module | None:
-        # exact types: a subclass may use its weight in a way of its own
-        if isinstance(layer, nn.Linear) and type(layer) in (nn.Linear, Dense):
+    def spectral(layer: Any) -> nn.Module | None:
+        if type(layer) in (nn.Linear, Dense):
             new: Spectral = SpectralLinear(
                 layer.in_features, layer.out_features, bias=layer.bias is not None, init=init, **_like(layer.weight)
             )
@@ -44,7 +50,14 @@ def spectralize(model: nn.Module, *, init: str = "chicchi") -> nn.Module:
         new._take(layer.weight, layer.bias, trainable)
         return new
 
-    return _rewrite(model, spectral)
+    left = [
+        f"{name or 'the model'} ({type(layer).__name__})"
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Linear | nn.modules.conv._ConvNd) and kind_of(layer) not in _CONVERTED
+    ]
+    if left:
+        warnings.warn(f"there is no spectral form of {', '.join(left)}: left as they are.", stacklevel=2)
+    return _rewrite(model, _CONVERTED, spectral)
 
 
 def fold(model: nn.Module) -> nn.Module:
@@ -77,7 +90,7 @@ def fold(model: nn.Module) -> nn.Module:
             new.get_parameter("bias").copy_(bias).requires_grad_(bias.requires_grad)
         return new
 
-    return _rewrite(model, plain)
+    return _rewrite(model, _SPECTRAL, plain)
 
 
 def _like(tensor: Tensor) -> dict[str, Any]:
@@ -89,9 +102,15 @@ def _children(module: nn.Module) -> list[tuple[str, nn.Module]]:
     return [(name, child) for name, child in module._modules.items() if child is not None]
 
 
-def _rewrite(model: nn.Module, replace: Callable[[nn.Module], nn.Module | None]) -> nn.Module:
-    """A deep copy in which `replace` has exchanged the layers that it knows; shared layers stay shared."""
-    model = copy.deepcopy(model)
+def _rewrite(
+    model: nn.Module, kinds: Collection[type[nn.Module]], replace: Callable[[nn.Module], nn.Module | None]
+) -> nn.Module:
+    """A deep copy in which `replace` has exchanged the layers of these kinds; shared layers stay shared."""
+    for name, layer in model.named_modules():
+        if kind_of(layer) in kinds:
+            check_plain(name or "the model", layer)
+    check_untied(model, kinds)
+    model = copied(model)
     done: dict[nn.Module, nn.Module] = {}
 
     def walk(module: nn.Module) -> nn.Module:
@@ -114,6 +133,7 @@ def retract(model: nn.Module) -> nn.Module:
 
     The outputs stay the same.  Plain and spectral layers can be mixed; the new layer has the name of the last one, and
     may be trained where any of them might.  Identities go; a layer alone, and whatever stands in no Sequential, stays.
+    Raises ValueError for a layer among them that hooks or a reparametrisation change.
 
     >>> retract(nn.Sequential(nn.Linear(4, 9), SpectralLinear(9, 5), nn.ReLU(), nn.Linear(5, 2)))
     Sequential(
@@ -122,7 +142,11 @@ def retract(model: nn.Module) -> nn.Module:
       (3): Linear(in_features=5, out_features=2, bias=True)
     )
     """
-    model = copy.deepcopy(model)
+    for chain in (module for module in model.modules() if type(module) is nn.Sequential):
+        for segment in segments(chain):
+            for each in segment[: len(segment) * (len(segment) > 1)]:
+                check_plain(*each)
+    model = copied(model)
     for chain in [module for module in model.modules() if type(module) is nn.Sequential]:
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         for segment in segments(chain):
@@ -155,7 +179,7 @@ def segments(chain: nn.Sequential) -> list[list[tuple[str, nn.Module]]]:
     for name, layer in _children(chain):
         if type(layer) in DENSE_LAYERS and found and type(found[-1][-1][1]) in DENSE_LAYERS:
             found[-1].append((name, layer))
-        elif type(layer) is not nn.Identity:
+        elif type(layer) is not nn.Identity or altered(layer):
             found.append([(name, layer)])
     return found
 
