@@ -13,7 +13,6 @@ from spectral_lens.explain.gradients import (
     saliency,
     smoothgrad,
 )
-from spectral_lens.operators import _pullback
 from spectral_lens.operators._pullback import pullback
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -46,7 +45,7 @@ def test_the_gradient_of_a_class_is_one_of_all():
     for wrong in (label + 1, label - 1):
         with pytest.raises(ValueError, match="from 0 to 4"):
             of_class(model, x, wrong)
-    with pytest.raises(ValueError, match="labels for 4 samples"):
+    with pytest.raises(ValueError, match="for 4 samples"):
         of_class(model, x, label[:3])
 
 
@@ -123,7 +122,7 @@ def test_chunks_selections_and_readouts(chunk):
     model, x = cnn(), images()
     whole, maps = gradient(model, x), torch.randn(2, 5)
     assert_close(gradient(model, x, chunk=chunk), whole)
-    assert_close(gradient(model, x, outputs=[4, 1, 1], chunk=chunk), whole[:, [4, 1, 1]])
+    assert_close(gradient(model, x, outputs=[4, 1], chunk=chunk), whole[:, [4, 1]])
     assert_close(gradient(model, x, outputs=torch.tensor([2]), chunk=chunk), whole[:, [2]])
     assert_close(gradient(model, x, outputs=maps, chunk=chunk), torch.einsum("ko,no...->nk...", maps, whole))
 
@@ -165,6 +164,9 @@ def test_wrong_options_are_named():
         pullback(lambda u: u, x)
 
 
-def test_inputs_must_be_floating():
-    with pytest.raises(ValueError, match=r"torch\.int64 \(2, 3\): floating inputs"):
-        _pullback.checked(cnn(), torch.zeros(2, 3, dtype=torch.int64))
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_every_precision_is_kept(dtype):
+    model = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3)).to(dtype).eval()
+    x = torch.rand(2, 5, dtype=dtype)
+    for method in (gradient, gradient_x_input, integrated_gradients, saliency, lambda *a: smoothgrad(*a, sigma=0.1)):
+        assert method(model, x).dtype == dtype

@@ -6,6 +6,7 @@ from torch import nn
 
 from spectral_lens.explain._layer import layer_of
 from spectral_lens.nn.layers import SpectralConv2d, SpectralLinear
+from spectral_lens.nn.plain import as_plain
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -27,6 +28,11 @@ def entries(layer, a, bias):
         (lambda: SpectralLinear(5, 3), (5,)),
         (lambda: nn.Conv2d(2, 3, 2), (2, 3, 4)),
         (lambda: SpectralConv2d(2, 3, (1, 2), stride=2), (2, 3, 4)),
+        (lambda: nn.Conv1d(2, 4, 3, padding=1, groups=2), (2, 7)),
+        (lambda: nn.Conv3d(2, 3, 2, stride=(1, 2, 1)), (2, 3, 4, 3)),
+        (lambda: nn.ConvTranspose1d(2, 3, 4, stride=3, padding=1, output_padding=2), (2, 5)),
+        (lambda: nn.ConvTranspose2d(2, 6, (2, 3), stride=2, groups=2, dilation=(1, 2)), (2, 3, 4)),
+        (lambda: nn.ConvTranspose3d(2, 3, 2), (2, 2, 3, 2)),
     ],
 )
 @torch.no_grad()
@@ -34,12 +40,8 @@ def test_sums_of_contributions_by_their_sign(make, shape, with_bias):
     module = make()
     for parameter in module.parameters():
         nn.init.normal_(parameter)
-    a = (
-        torch.randn(4, 2, 3, 4)
-        if hasattr(module, "in_channels") or isinstance(module, SpectralConv2d)
-        else torch.randn(4, 5)
-    )
-    layer = layer_of(module, a, with_bias=with_bias)
+    a = torch.randn(4, *shape)
+    layer = layer_of(as_plain(module), a, with_bias=with_bias)
     parts, shift = entries(module, a, with_bias)
     positive, negative = parts.clamp(min=0).sum(2) + shift.clamp(min=0), parts.clamp(max=0).sum(2) + shift.clamp(max=0)
     torch.testing.assert_close(layer.output, module(a))

@@ -1,17 +1,21 @@
 """Layer-wise relevance propagation against matrices written out, and against zennit."""
 
-import copy
-
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.func import jacrev
 
 import lrp_oracle
+from layered_models import REPARAMETRISED
+from oracles import drawn
 from spectral_lens._runtime import conv_backward
 from spectral_lens.datasets import vision
-from spectral_lens.explain import lrp as propagation
+from spectral_lens.explain import _propagation as propagation
+from spectral_lens.explain import lrp as lrp_module
 from spectral_lens.explain import rules as rules_of
+from spectral_lens.explain._propagation import Propagation
+from spectral_lens.explain.gradients import gradient_x_input
 from spectral_lens.explain.lrp import composite, lrp, rewritten, weighted
 from spectral_lens.explain.rules import (
     Layer,
@@ -27,9 +31,12 @@ from spectral_lens.explain.rules import (
 )
 from spectral_lens.nn.layers import Dense, SpectralLinear
 from spectral_lens.nn.mlp import mlp
+from spectral_lens.nn.piecewise_linear import Interpreter, piecewise_linear
+from spectral_lens.nn.plain import as_plain
 from spectral_lens.nn.rewriting import fold, spectralize
 
-pytestmark = pytest.mark.usefixtures("double")
+# rules are tried at inputs and outputs of any sign here
+pytestmark = [pytest.mark.usefixtures("double"), pytest.mark.filterwarnings("ignore:relevance is enlarged")]
 
 
 def cnn(*, bias=True):
@@ -147,14 +154,12 @@ def test_chunks_and_selections(chunk):
 
 # ---- would these tests see an error?
 
-PROPAGATED, PASSING, TRANSPOSED = propagation._propagated, propagation._passing, conv_backward._Transposed.forward
+SEEN, PASSING, TRANSPOSED = propagation.layer_of, propagation._passing, conv_backward._Transposed.forward
 BY_SIGN = Layer.by_sign
 
 
-def with_bias(rule, bias):
-    rule = copy.copy(rule)
-    object.__setattr__(rule, "bias", bias)
-    return rule
+def with_bias(bias):
+    return lambda layer, a, **given: SEEN(layer, a, **given | {"with_bias": bias})
 
 
 PLANTED = {
@@ -164,12 +169,12 @@ PLANTED = {
     "no stabiliser": (propagation, "stabilised", lambda d, amount: d),
     "signs of inputs forgotten": (Layer, "by_sign", lambda layer, w, _, b: layer.affine(layer.a, w, b)),
     "signs of inputs exchanged": (Layer, "by_sign", lambda layer, w, v, b: BY_SIGN(layer, v, w, b)),
-    "a bias forgotten": (propagation, "_propagated", lambda m, r, a, f: PROPAGATED(m, with_bias(r, False), a, f)),
-    "a bias too much": (propagation, "_propagated", lambda m, r, a, f: PROPAGATED(m, with_bias(r, True), a, f)),
+    "a bias forgotten": (propagation, "layer_of", with_bias(False)),
+    "a bias too much": (propagation, "layer_of", with_bias(True)),
     "denominators exchanged": (propagation, "_passing", lambda z, terms, s=0: PASSING(z, [(t, z) for t, _ in terms])),
     "a term forgotten": (propagation, "_passing", lambda z, terms, s=0: PASSING(z, terms[:1], s)),
     "no denominator": (propagation, "_passing", lambda z, terms, s=0: terms[0][0] + (z - terms[0][0]).detach()),
-    "pooling exchanged": (propagation, "_averaged", lambda layer, a: layer(a)),
+    "pooling exchanged": (Propagation, "_averaged", lambda run, node, axes: Interpreter.run_node(run, node)),
     "kernels turned once too often": (
         conv_backward._Transposed, "forward", staticmethod(lambda y, w, *form: TRANSPOSED(y, w.flip(2, 3), *form))
     ),
@@ -371,9 +376,8 @@ def test_batch_normalisation_is_part_of_its_layer():
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        (mlp([4, 5, 3], activation="tanh").eval(), r"no rule for tanh1 \(Tanh\)"),
-        (nn.Sequential(nn.Linear(4, 3), nn.Softmax(1), nn.GELU()).eval(), r"1 \(Softmax\), 2 \(GELU\)"),
-        (nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.BatchNorm1d(3)).eval(), r"2 \(BatchNorm1d\)"),
+        (mlp([4, 5, 3], activation="tanh").double().eval(), r"no rule for tanh1 \(Tanh\)"),
+        (nn.Sequential(nn.Linear(4, 3), nn.Softmax(1), nn.GELU()).double().eval(), r"1 \(Softmax\), 2 \(GELU\)"),
         (mlp([4, 5, 3]), "training mode.*eval"),
     ],
 )
@@ -461,4 +465,101 @@ def test_rules_by_name_type_and_position(rules):
 )
 def test_wrong_selectors(rules, said):
     with pytest.raises(ValueError, match=said):
-        propagation.assigned(propagation.traced(deep()), rules)
+        lrp_module.assigned(piecewise_linear(deep()), rules)
+
+
+# ---- layers that are not what their type says
+
+
+class Called(nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self.last = layer, nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.layer(x)))
+
+
+@pytest.mark.parametrize("change", REPARAMETRISED)
+def test_reparametrised_layers_are_explained_with_the_weight_that_they_have(change):
+    model = Called(REPARAMETRISED[change](nn.Linear(5, 4))).eval()
+    x = torch.rand(3, 5)
+    assert_close(lrp(model, x, rules=zero()), gradient_x_input(model, x))
+    plain = Called(as_plain(model.layer)).eval()
+    plain.last = model.last
+    assert_close(lrp(model, x, rules=gamma(0.3)), lrp(plain, x, rules=gamma(0.3)))
+
+
+@pytest.mark.parametrize("name", ["layer", "last", ""])
+def test_hooks_that_change_outputs_are_refused_and_others_are_not(name):
+    model, x = Called(nn.Linear(5, 4)).eval(), torch.rand(3, 5)
+    expected, seen = lrp(model, x, rules=zero()), []
+    part = model.get_submodule(name)
+    part.register_forward_hook(lambda module, args, out: seen.append(out))
+    if name:  # in a container a hook is followed like all else
+        assert_close(lrp(model, x, rules=zero()), expected)
+    part.register_forward_hook(lambda module, args, out: 3 * out)
+    if name:
+        with pytest.raises(ValueError, match=f"does not give its own outputs: {name} has hooks"):
+            lrp(model, x, rules=zero())
+
+
+def test_a_norm_along_another_axis_is_refused():
+    model = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3))
+    model[1].running_mean.normal_()
+    with pytest.raises(ValueError, match="a normalisation along another axis"):
+        lrp(model.eval(), torch.rand(3, 4, 5), rules=zero())
+
+
+def test_one_layer_with_two_norms():
+    class Head(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.one, self.two = nn.Conv2d(2, 2, 3, padding=1), nn.BatchNorm2d(2), nn.BatchNorm2d(2)
+            self.out = nn.Linear(32, 3)
+
+        def forward(self, x):
+            h = torch.relu(self.one(self.conv(x)))
+            return self.out(torch.relu(self.two(self.conv(h))).flatten(1))
+
+    model, x = drawn(Head()), torch.rand(2, 2, 4, 4)
+    assert weighted(model) == ["conv", "conv", "out"]
+    assert_close(lrp(model, x, rules=zero()), gradient_x_input(model, x))
+    assert_close(rewritten(model, rules=gamma(0.2))(x, torch.ones_like(x)), model(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("default", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "rule", [zero(bias=False), epsilon(0.1), gamma(0.3, stabiliser=1e-3), generalised_gamma(0.2), z_plus()], ids=str
+)
+def test_every_precision_is_kept(dtype, default, rule):
+    torch.set_default_dtype(default)  # the fixture puts it back
+    model = nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 2)).to(dtype).eval()
+    assert lrp(model, torch.rand(3, 5, dtype=dtype), rules=rule).dtype == dtype
+
+
+def test_epsilon_has_all_digits():
+    w, x = torch.tensor([[1.0, -2.0], [0.5, 1.0]]), torch.tensor([[1.0, 0.7]])
+    model = nn.Sequential(nn.Linear(2, 2, bias=False)).eval()
+    model[0].weight.data = w
+    z = (x @ w.mT)[0]
+    expected = torch.stack([x[0] * w[k] * z[k] / (z[k] + (0.1 if z[k] >= 0 else -0.1)) for k in range(2)])
+    assert_close(lrp(model, x, rules=epsilon(0.1))[0], expected, 1e-15)
+
+
+def test_one_output_for_each_sample():
+    model, x, target = cnn(), images(cnn), torch.tensor([3, 0, 3])
+    whole = lrp(model, x, rules=gamma(0.2))
+    assert_close(lrp(model, x, rules=gamma(0.2), target=target), whole[[0, 1, 2], target].unsqueeze(1))
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [(lambda: gamma("1"), "must be a number"), (lambda: gamma(None), "must be a number"),
+     (lambda: gamma(float("inf")), "and finite"), (lambda: epsilon(float("nan")), "and finite")],
+)  # fmt: skip
+def test_amounts_that_are_no_numbers_are_refused(rule, said):
+    with pytest.raises((TypeError, ValueError), match=said):
+        rule()
+    assert gamma(np.float32(0.5)) == gamma(0.5)

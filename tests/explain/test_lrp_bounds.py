@@ -25,7 +25,8 @@ from spectral_lens.explain.rules import (
 )
 from spectral_lens.operators.spectra import sigma
 
-pytestmark = pytest.mark.usefixtures("double")
+# rules are tried at inputs and outputs of any sign here
+pytestmark = [pytest.mark.usefixtures("double"), pytest.mark.filterwarnings("ignore:relevance is enlarged")]
 
 
 def assert_close(found, expected, tolerance=1e-12):

@@ -8,7 +8,8 @@ from spectral_lens.explain import norms
 from spectral_lens.explain.lrp import gamma
 from spectral_lens.nn.convnets import cnn
 
-pytestmark = pytest.mark.usefixtures("double")
+# rules are tried at inputs and outputs of any sign here
+pytestmark = [pytest.mark.usefixtures("double"), pytest.mark.filterwarnings("ignore:relevance is enlarged")]
 
 
 def test_the_norm_of_each_column_of_a_step():

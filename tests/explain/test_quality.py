@@ -15,7 +15,8 @@ from spectral_lens.operators.golub_kahan import spectral_norm
 from spectral_lens.operators.hutchinson import frobenius_norm
 from spectral_lens.operators.spectra import sensitivity, sigma
 
-pytestmark = pytest.mark.usefixtures("double")
+# rules are tried at inputs and outputs of any sign here
+pytestmark = [pytest.mark.usefixtures("double"), pytest.mark.filterwarnings("ignore:relevance is enlarged")]
 
 
 def assert_close(found, expected, tolerance=1e-12):

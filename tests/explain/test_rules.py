@@ -25,7 +25,8 @@ from spectral_lens.explain.rules import (
 )
 from spectral_lens.nn.layers import Dense, SpectralConv2d, SpectralLinear
 
-pytestmark = pytest.mark.usefixtures("double")
+# rules are tried at inputs and outputs of any sign here
+pytestmark = [pytest.mark.usefixtures("double"), pytest.mark.filterwarnings("ignore:relevance is enlarged")]
 
 LAYERS = {
     "Linear": (lambda bias: nn.Linear(7, 5, bias=bias), (7,)),

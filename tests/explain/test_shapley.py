@@ -64,7 +64,7 @@ def test_players_at_the_baseline_earn_nothing_and_cost_nothing():
     groups = torch.tensor([0, 1, 0, 2, 1])
     model.register_forward_hook(lambda _, given, __: rows.append(len(given[0])))
     found = shapley.sampled(model, x, groups=groups, permutations=2, generator=torch.Generator().manual_seed(3))
-    assert sum(rows) == 2 * (3 + 1 + 4)
+    assert sum(rows) == 2 * 2 + 2 * (3 + 1 + 4)  # two tries with two samples
     draw, expected = torch.Generator().manual_seed(3), torch.zeros(3, 3, 5)
     for order in (torch.randperm(3, generator=draw) for _ in range(2)):
         there = torch.zeros_like(x)
@@ -103,7 +103,7 @@ def test_twenty_five_orders_by_default():
     model, rows = game(), []
     model.register_forward_hook(lambda _, given, __: rows.append(len(given[0])))
     shapley.sampled(model, torch.rand(2, 4) + 1)
-    assert sum(rows) == 25 * 2 * (4 + 1)
+    assert sum(rows) == 2 * 2 + 25 * 2 * (4 + 1)  # two tries with two samples
 
 
 def test_samples_converge():

@@ -176,19 +176,19 @@ def test_little_memory_takes_few_samples_at_a_time(monkeypatch):
     model.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
     monkeypatch.setattr(memory, "available", lambda device: 1)
     assert_close(hessian(model, (x, y)) @ v, expected)
-    assert seen == [1, 2] + 7 * [1]  # what one sample takes, then the product
+    assert seen == [2, 2, 1, 2] + 7 * [1]  # two samples are tried, twice; what one sample takes; then the product
     seen.clear()
     monkeypatch.setattr(memory, "available", lambda device: 10**9)
     operator = hessian(model, (x, y))
     assert_close(operator @ v, expected)
     operator @ w
-    assert seen == [1, 2, 7]  # once, for all products
+    assert seen == [2, 2, 1, 2, 7]  # once, for all products
     seen.clear()
     monkeypatch.setattr(_linearize, "batch_size", lambda x: 3)  # what a cache holds
     operator = hessian(model, (x, y))
     assert_close(operator @ v, expected)
     operator @ w
-    assert seen == [1, 2, 3, 3, 1]
+    assert seen == [2, 2, 1, 2, 3, 3, 1]
 
 
 # ---- the tangent kernel's own

@@ -129,7 +129,7 @@ def test_the_network_runs_once_for_all_products():
     operator = jacobian(model, x)
     for _ in range(3):
         operator.mT @ (operator @ torch.randn(4, 84))
-    assert seen == [1, 4]  # one sample for the number of outputs
+    assert seen == [2, 2, 4]  # two samples are tried, twice
 
 
 def test_peers_take_it():
@@ -228,8 +228,17 @@ def test_a_network_that_diverged_is_named():
     model = drawn(nn.Linear(4, 3))
     with torch.no_grad():
         model.weight[0, 0] = float("inf")
-    with pytest.raises(ValueError, match="derivative is not finite"):
+    with pytest.raises(ValueError, match="outputs are not finite"):
         jacobian_norms(model, torch.randn(2, 4))
+
+
+def test_a_derivative_that_is_not_finite_is_named():
+    class Root(nn.Module):
+        def forward(self, x):
+            return x.clamp(min=0).sqrt()
+
+    with pytest.raises(ValueError, match="derivative is not finite"):
+        jacobian_norms(Root().eval(), torch.zeros(2, 4))
 
 
 def test_what_has_no_product_is_named():

@@ -9,6 +9,7 @@ from oracles import drawn
 from spectral_lens.nn.graphs import trace
 from spectral_lens.nn.layers import SpectralLinear
 from spectral_lens.operators import _kernel_blocks
+from spectral_lens.operators._checks import checked
 from spectral_lens.operators._per_sample import KroneckerFactors, PerSampleGradients
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -40,7 +41,7 @@ def test_the_factors_stand_for_all_gradients(given_model):
     """Entry by entry, but in another order: so sorted, for each sample and output."""
     model, shape = given_model
     x = torch.randn(3, *shape)
-    found, expected = formed(PerSampleGradients(model, x).factors(x)), gradients(model, x)
+    found, expected = formed(PerSampleGradients(model, checked(model, x)).factors(x)), gradients(model, x)
     assert found.shape == expected.shape
     assert_close(found.sort(2).values, expected.sort(2).values)
 
@@ -48,17 +49,17 @@ def test_the_factors_stand_for_all_gradients(given_model):
 def test_outputs_are_read_out():
     model, x = drawn(MODELS["dense"][0]()), torch.randn(4, 5)
     rows = torch.randn(2, 3)
-    found = formed(PerSampleGradients(model, x, rows).factors(x))
+    found = formed(PerSampleGradients(model, checked(model, x), rows).factors(x))
     assert_close(found.sort(2).values, torch.einsum("ra,nap->nrp", rows, gradients(model, x)).sort(2).values)
 
 
 def test_eigenvectors_have_two_factors_where_eigenvalues_differ():
     model, x = drawn(spectral(SpectralLinear, 5, 3, bias=False)), torch.randn(4, 5)
-    (psi, _) = PerSampleGradients(model, x).factors(x)
+    (psi, _) = PerSampleGradients(model, checked(model, x)).factors(x)
     assert psi.activations.shape == (4, 2, 5)
     with torch.no_grad():
         model.lam_out.fill_(0.5)
-    (psi, _) = PerSampleGradients(model, x).factors(x)
+    (psi, _) = PerSampleGradients(model, checked(model, x)).factors(x)
     assert psi.activations.shape == (4, 1, 5)
 
 
@@ -75,7 +76,7 @@ def test_layers_see_what_was_there_before_it_is_changed_in_place():
     model, x = drawn(Residual(in_place=True)), torch.randn(3, 5)
     other = Residual()
     other.load_state_dict(model.state_dict())
-    found, expected = (formed(PerSampleGradients(each, x).factors(x)) for each in (model, other.eval()))
+    found, expected = (formed(PerSampleGradients(each, checked(each, x)).factors(x)) for each in (model, other.eval()))
     assert_close(found, expected)
 
 
@@ -83,16 +84,16 @@ def test_a_graph_is_as_good_as_its_model(given_model):
     model, shape = given_model
     x = torch.randn(3, *shape)
     graph = trace(model)
-    of_graph = PerSampleGradients(graph, x)
+    of_graph = PerSampleGradients(graph, checked(graph, x))
     assert of_graph.graph is graph
-    assert torch.equal(formed(of_graph.factors(x)), formed(PerSampleGradients(model, x).factors(x)))
+    assert torch.equal(formed(of_graph.factors(x)), formed(PerSampleGradients(model, checked(model, x)).factors(x)))
 
 
 def test_held_bytes_are_not_underestimated(given_model):
     """What decides the chunk is at least what one sample's gradients take, in the form in which they are held."""
     model, shape = given_model
     x = torch.randn(1, *shape)
-    found = PerSampleGradients(model, x)
+    found = PerSampleGradients(model, checked(model, x))
     held = [_kernel_blocks.shorter(each, 100, False) for each in found.factors(x)]
     tensors = [tensor for each in held for tensor in each if tensor is not None]
     assert sum(tensor.numel() * tensor.element_size() for tensor in tensors) <= 1.5 * found.bytes
@@ -101,5 +102,5 @@ def test_held_bytes_are_not_underestimated(given_model):
 def test_what_is_not_trained_has_no_factors():
     model, x = drawn(nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))), torch.randn(2, 4)
     model[0].requires_grad_(False)
-    (only,) = PerSampleGradients(model, x).factors(x)
+    (only,) = PerSampleGradients(model, checked(model, x)).factors(x)
     assert only.activations.shape == (2, 1, 4)  # a one for the bias

@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from layered_models import MODELS, gradients, spectral
+from layered_models import MODELS, REPARAMETRISED, gradients, spectral
 from oracles import drawn
 from spectral_lens._runtime import memory
 from spectral_lens.nn.layers import PARAMETERS, SpectralLinear
 from spectral_lens.nn.mlp import mlp
 from spectral_lens.operators import _kernel_blocks
 from spectral_lens.operators import tangent_kernel as module
+from spectral_lens.operators._checks import checked
 from spectral_lens.operators._per_sample import KroneckerFactors, PerSampleGradients
 from spectral_lens.operators.tangent_kernel import parameter_jacobian, parameter_norms, tangent_kernel, trace_kernel
 
@@ -360,7 +361,7 @@ def test_a_network_that_diverged_is_named(function):
     model = drawn(nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)))
     with torch.no_grad():
         model[2].weight[0, 0] = float("nan")
-    with pytest.raises(ValueError, match="derivative is not finite"):
+    with pytest.raises(ValueError, match="outputs are not finite"):
         function(model, torch.randn(2, 4))
 
 
@@ -375,7 +376,7 @@ def test_second_inputs_must_fit():
 def test_memory_decides_the_chunk_or_says_no(monkeypatch):
     make, shape = MODELS["convolution"]
     model, x = drawn(make()), torch.randn(6, *shape)
-    expected, network = exact(model, x), PerSampleGradients(model, x)
+    expected, network = exact(model, x), PerSampleGradients(model, checked(model, x))
     result = 18 * 18 * 8
     computed = []
     factors = PerSampleGradients.factors
@@ -389,3 +390,48 @@ def test_memory_decides_the_chunk_or_says_no(monkeypatch):
     monkeypatch.setattr(memory, "available", lambda device: result)
     with pytest.raises(MemoryError, match="or trace_kernel"):
         exact(model, x)
+
+
+# ---- layers that are not what their type says
+
+
+def hooked(layer):
+    layer.register_forward_hook(lambda module, args, out: out.square())
+    layer.register_forward_pre_hook(lambda module, args: (2 * args[0],))
+    return layer
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+@pytest.mark.parametrize("change", [*REPARAMETRISED, "hooked"])
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [(lambda: nn.Linear(5, 6), (5,)), (lambda: nn.Conv2d(1, 2, 2), (1, 3, 4)), (lambda: nn.Conv1d(2, 3, 2), (2, 3))],
+    ids=["Linear", "Conv2d", "Conv1d"],
+)
+def test_changed_layers_have_the_gradients_of_autograd(change, make, shape):
+    layer = (REPARAMETRISED | {"hooked": hooked})[change](make())
+    model = nn.Sequential(layer, nn.Tanh(), nn.Flatten(), nn.LazyLinear(3)).eval()
+    x = torch.randn(4, *shape)
+    model(x)
+    before = {name: getattr(layer, name) for name in ("weight",) if name in vars(layer)}
+    rows = []
+    for sample in x:
+        out = model(sample.unsqueeze(0))[0]
+        own = list(model.parameters())
+        rows += [torch.cat([g.flatten() for g in torch.autograd.grad(o, own, retain_graph=True)]) for o in out]
+    J = torch.stack(rows)
+    assert_close(exact(model, x), J @ J.mT)
+    assert_close(parameter_jacobian(model, x).to_dense(), J)
+    for name in before:  # hooks compute it, and nothing of ours is left in it
+        assert torch.equal(getattr(layer, name), before[name])
+        assert type(getattr(layer, name)) is torch.Tensor
+        assert not torch._C._functorch.is_gradtrackingtensor(getattr(layer, name))
+
+
+def test_a_hook_of_the_whole_model_is_seen():
+    model = nn.Sequential(nn.Linear(4, 3), nn.Tanh())
+    expected = exact(model.eval(), torch.ones(2, 4))
+    model.register_forward_hook(lambda module, args, out: 2 * out)
+    with pytest.raises(ValueError, match="does not give its own outputs"):
+        exact(model, torch.ones(2, 4))
+    assert expected.isfinite().all()

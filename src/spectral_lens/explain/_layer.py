@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spectral_lens.nn.layers import SpectralConv2d
+from spectral_lens.nn.layers import TRANSPOSED
 
 Affine = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
@@ -71,13 +71,22 @@ class Layer:
         return self.affine(self.a.clamp(min=0), above, b) + self.affine(self.a.clamp(max=0), below, None)
 
 
-def layer_of(module: Any, a: Tensor, *, with_bias: bool = True, factor: Tensor | None = None) -> Layer:
-    """The module at the inputs `a`; with_bias, factor: see `Layer`."""
-    plain = module._plain[0] if isinstance(module, SpectralConv2d) else module
-    affine = plain._conv_forward if isinstance(plain, nn.Conv2d) else F.linear
-    return Layer(affine, a, module.weight, module.bias, with_bias, factor)
+def layer_of(layer: Any, a: Tensor, *, with_bias: bool = True, factor: Tensor | None = None) -> Layer:
+    """A plain layer (see `nn.plain`) at the inputs `a`; with_bias, factor: see `Layer`."""
+    return Layer(_affine(layer), a, layer.weight, layer.bias, with_bias, factor)
+
+
+def _affine(layer: Any) -> Affine:
+    if isinstance(layer, nn.Linear):
+        return F.linear
+    if type(layer) not in TRANSPOSED:
+        return layer._conv_forward
+    transposed = {nn.ConvTranspose1d: F.conv_transpose1d, nn.ConvTranspose2d: F.conv_transpose2d}
+    function = transposed.get(type(layer), F.conv_transpose3d)
+    geometry = layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation
+    return lambda a, w, b: function(a, w, b, *geometry)
 
 
 def stabilised(denominator: Tensor, amount: float) -> Tensor:
     """The denominator, moved away from zero by that amount, upwards where it is zero."""
-    return denominator + torch.where(denominator < 0, denominator.new_tensor(-amount), denominator.new_tensor(amount))
+    return torch.where(denominator < 0, denominator - amount, denominator + amount)

@@ -12,33 +12,41 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from spectral_lens._runtime.conv_backward import FastConvBackward
-from spectral_lens.operators._pullback import Outputs, batch_size, checked, pullback
+from spectral_lens.explain._baseline import Baseline, baseline_for
+from spectral_lens.operators._checks import Outputs, Target, checked
+from spectral_lens.operators._pullback import batch_size, pullback
 
 __all__ = ["gradient", "gradient_x_input", "integrated_gradients", "of_class", "saliency", "smoothgrad"]
 
 
 def gradient(
-    model: nn.Module, x: Float[Tensor, "n *d"], *, outputs: Outputs = None, chunk: int | None = None
+    model: nn.Module,
+    x: Float[Tensor, "n *d"],
+    *,
+    outputs: Outputs = None,
+    target: Target = None,
+    chunk: int | None = None,
 ) -> Float[Tensor, "n k *d"]:
     """The derivative of each output by each input.
 
-    outputs: the indices of some; or a read-out, a floating (k, m) matrix whose rows are linear maps of the m outputs;
-    by default all.  chunk: outputs pulled back at a time, by default as many as the memory takes.
-    Raises ValueError for a model in training mode, inputs that are not finite, and outputs that do not exist.
+    outputs: the indices of some, or a mask of all; or a read-out, a floating (k, m) matrix whose rows are linear maps
+    of the m outputs; by default all.  target: in place of outputs one for each sample, (n,), so that k = 1.  chunk:
+    outputs pulled back at a time, by default as many as the memory takes.
+    Raises ValueError for a model in training mode or whose samples depend on one another, inputs that it does not take
+    or that are not finite, and outputs that do not exist.
 
     >>> model, x = nn.Linear(5, 3).eval(), torch.rand(2, 5)
     >>> torch.equal(gradient(model, x), model.weight.expand(2, 3, 5))
     True
-    >>> gradient(model, x, outputs=[2, 0]).shape
-    torch.Size([2, 2, 5])
+    >>> gradient(model, x, outputs=[2, 0]).shape, gradient(model, x, target=torch.tensor([2, 0])).shape
+    (torch.Size([2, 2, 5]), torch.Size([2, 1, 5]))
     """
     checked(model, x)
-    return pullback(model, x, outputs=outputs, chunk=chunk)
+    return pullback(model, x, outputs=outputs, target=target, chunk=chunk)
 
 
 def of_class(model: nn.Module, x: Float[Tensor, "n *d"], label: Int[Tensor, " m"]) -> Float[Tensor, "n *d"]:
-    """The derivative of a single output of each sample, `label`, by its inputs: one backward pass for all.
+    """The derivative of a single output of each sample, `label`, by its inputs: `gradient` with a target, (n, *d).
 
     Raises ValueError for labels that are not as many as the samples, or no outputs of the model.
 
@@ -46,20 +54,16 @@ def of_class(model: nn.Module, x: Float[Tensor, "n *d"], label: Int[Tensor, " m"
     >>> torch.equal(of_class(model, x, torch.tensor([2, 0])), model.weight[[2, 0]])
     True
     """
-    checked(model, x)
-    if label.shape != x.shape[:1]:
-        raise ValueError(f"there are {tuple(label.shape)} labels for {len(x)} samples.")
-    x = x.detach().requires_grad_()
-    with torch.enable_grad(), FastConvBackward():
-        out = model(x)
-        if label.min() < 0 or label.max() >= out.shape[1]:
-            raise ValueError(f"labels must be outputs of the model, from 0 to {out.shape[1] - 1}.")
-        (slope,) = torch.autograd.grad(out.gather(1, label.unsqueeze(1)).sum(), x)
-    return slope
+    return gradient(model, x, target=label).squeeze(1)
 
 
 def saliency(
-    model: nn.Module, x: Float[Tensor, "n *d"], *, outputs: Outputs = None, chunk: int | None = None
+    model: nn.Module,
+    x: Float[Tensor, "n *d"],
+    *,
+    outputs: Outputs = None,
+    target: Target = None,
+    chunk: int | None = None,
 ) -> Float[Tensor, "n k *d"]:
     """|gradient|.  [simonyan2014]
 
@@ -67,11 +71,16 @@ def saliency(
     >>> torch.equal(saliency(model, x)[0], model.weight.abs())
     True
     """
-    return gradient(model, x, outputs=outputs, chunk=chunk).abs_()
+    return gradient(model, x, outputs=outputs, target=target, chunk=chunk).abs_()
 
 
 def gradient_x_input(
-    model: nn.Module, x: Float[Tensor, "n *d"], *, outputs: Outputs = None, chunk: int | None = None
+    model: nn.Module,
+    x: Float[Tensor, "n *d"],
+    *,
+    outputs: Outputs = None,
+    target: Target = None,
+    chunk: int | None = None,
 ) -> Float[Tensor, "n k *d"]:
     """The gradient times the input: for linear models, each input's contribution to the output.
 
@@ -79,17 +88,18 @@ def gradient_x_input(
     >>> torch.allclose(gradient_x_input(model, x).sum(2), model(x))
     True
     """
-    return gradient(model, x, outputs=outputs, chunk=chunk).mul_(x.unsqueeze(1))
+    return gradient(model, x, outputs=outputs, target=target, chunk=chunk).mul_(x.detach().unsqueeze(1))
 
 
 def integrated_gradients(
     model: nn.Module,
     x: Float[Tensor, "n *d"],
     *,
-    baseline: float | Float[Tensor, "*#n #d"] = 0.0,
+    baseline: Baseline = 0.0,
     steps: int = 10,
     rule: str = "right",
     outputs: Outputs = None,
+    target: Target = None,
     chunk: int | None = None,
 ) -> Float[Tensor, "n k *d"]:
     """(x - baseline) times the mean gradient on the straight way from the baseline to x.  [sundararajan2017]
@@ -97,7 +107,7 @@ def integrated_gradients(
     rule: "right" takes `steps` equidistant points, the input among them, the baseline not, as maess does with ten;
     "gauss-legendre" takes that many points of the quadrature, which is far more precise for smooth models.
     Adds up to f(x) - f(baseline) up to the error of the quadrature.
-    Raises ValueError for another rule, and for no steps.
+    Raises ValueError for another rule, no steps, and a baseline that does not fit.
 
     >>> model, x = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)).double().eval(), torch.rand(2, 5).double()
     >>> found = integrated_gradients(model, x, rule="gauss-legendre", steps=20)
@@ -106,9 +116,12 @@ def integrated_gradients(
     """
     checked(model, x)
     nodes, weights = _quadrature(steps, rule, x)
-    difference = x - baseline
-    points = baseline + nodes.view(-1, *[1] * x.ndim) * difference
-    found = pullback(_mean_at(model, points, weights), torch.zeros_like(x), outputs=outputs, chunk=chunk)
+    x = x.detach()
+    start = baseline_for(x, baseline)
+    difference = x - start
+    points = start + nodes.view(-1, *[1] * x.ndim) * difference
+    mean = _mean_at(model, points, weights)
+    found = pullback(mean, torch.zeros_like(x), outputs=outputs, target=target, chunk=chunk)
     return found.mul_(difference.unsqueeze(1))
 
 
@@ -121,6 +134,7 @@ def smoothgrad(
     generator: torch.Generator | None = None,
     times_input: bool = False,
     outputs: Outputs = None,
+    target: Target = None,
     chunk: int | None = None,
 ) -> Float[Tensor, "n k *d"]:
     """The mean gradient of `samples` inputs with Gaussian noise of standard deviation `sigma`, in the units of x.
@@ -134,11 +148,13 @@ def smoothgrad(
     torch.Size([2, 3, 5])
     """
     checked(model, x)
-    if samples < 1 or sigma < 0:
+    x = x.detach()
+    if samples < 1 or not sigma >= 0:
         raise ValueError(f"samples={samples} and sigma={sigma}: at least one sample, and no negative noise.")
     noise = torch.randn(samples, *x.shape, dtype=x.dtype, generator=generator).to(x.device)
     weights = x.new_full((samples,), 1 / samples)
-    found = pullback(_mean_at(model, x + sigma * noise, weights), torch.zeros_like(x), outputs=outputs, chunk=chunk)
+    mean = _mean_at(model, x + sigma * noise, weights)
+    found = pullback(mean, torch.zeros_like(x), outputs=outputs, target=target, chunk=chunk)
     return found.mul_(x.unsqueeze(1)) if times_input else found
 
 

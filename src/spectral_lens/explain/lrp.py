@@ -7,21 +7,20 @@ differentiation does the rest: no hooks, no patched weights, any precision, unde
 [montavon2019]
 """
 
-import operator
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from functools import reduce
+from numbers import Integral
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, fx, nn
-from torch.nn import functional as F
 
-from spectral_lens.explain._layer import Layer, layer_of, stabilised
+from spectral_lens.explain._layer import Layer
+from spectral_lens.explain._propagation import AssumptionWarning, Propagation
 from spectral_lens.explain.rules import (
     Rule,
-    Terms,
     alpha_beta,
     box,
     epsilon,
@@ -32,12 +31,16 @@ from spectral_lens.explain.rules import (
     z_plus,
     zero,
 )
-from spectral_lens.nn.graphs import module_of, sees_the_input, traced, weighted_nodes
-from spectral_lens.operators._pullback import Outputs, checked, pullback
+from spectral_lens.nn.graphs import module_of
+from spectral_lens.nn.piecewise_linear import Interpreter, PiecewiseLinear, piecewise_linear
+from spectral_lens.nn.plain import altered
+from spectral_lens.operators._checks import Outputs, Target, Tried, checked, same
+from spectral_lens.operators._pullback import pullback
 
 __all__ = [
-    "Layer", "Rule", "Rules", "alpha_beta", "assigned", "box", "composite", "epsilon", "flat", "gamma",
-    "generalised_gamma", "lrp", "rewritten", "w_square", "weighted", "z_plus", "zero",
+    "AssumptionWarning", "Layer", "Rule", "Rules", "alpha_beta", "assigned", "box", "check_followed", "composite",
+    "epsilon", "flat", "gamma", "generalised_gamma", "lrp", "redistributing", "rewritten", "w_square", "weighted",
+    "z_plus", "zero",
 ]  # fmt: skip
 
 # a selector is a str, a type, an int or a slice
@@ -51,6 +54,7 @@ def lrp(
     rules: Rules,
     pooling: str = "winner",
     outputs: Outputs = None,
+    target: Target = None,
     chunk: int | None = None,
 ) -> Float[Tensor, "n k *d"]:
     """Relevance of each input for each output.
@@ -60,9 +64,15 @@ def lrp(
     layer's name or a pattern of names ("features.*"), a type of layer, a position or a slice of positions.  A layer
     that batch normalisation follows is taken together with it, as one plain layer.
     pooling: through max pooling to the winner, or to all inputs of the window in proportion to their size.
-    outputs, chunk: see `gradients.gradient`.
+    outputs, target, chunk: see `gradients.gradient`.
+    Affine layers have a rule each; what is piecewise linear between them passes relevance as its derivative says, what
+    clips (ReLU6) passes all of it, and constants that are added keep theirs, as biases do.
     Raises ValueError that names what has no rule, a selector that no layer is left for, a rule for first layers
-    elsewhere and, for one rule a layer, another number of rules, before any computing.
+    elsewhere and, for one rule a layer, another number of rules, before any computing; and for a model whose layers,
+    followed one by one, do not give its outputs, as hooks may bring about.
+    Warns (`AssumptionWarning`) that names the layers where a rule enlarges relevance by more than ten times or turns
+    its sign: `gamma` does so at negative inputs and at negative outputs that no ReLU follows, rules without the bias
+    where the bias outweighs the rest.
 
     >>> model = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3)).eval()
     >>> x = torch.rand(2, 5)
@@ -72,9 +82,34 @@ def lrp(
     >>> torch.equal(lrp(model, x, rules=by_name), lrp(model, x, rules=by_position))
     True
     """
-    checked(model, x)
-    forward = rewritten(model, rules=rules, pooling=pooling)
-    return pullback(lambda factor: forward(x, factor), torch.ones_like(x), outputs=outputs, chunk=chunk)
+    forward = redistributing(model, x, rules=rules, pooling=pooling)
+    return pullback(forward, torch.ones_like(x), outputs=outputs, target=target, chunk=chunk)
+
+
+def redistributing(
+    model: nn.Module, x: Float[Tensor, "n *d"], *, rules: Rules, pooling: str = "winner"
+) -> Callable[[Tensor], Tensor]:
+    """The model's outputs at x as a function of a factor before each input: its derivative at one is the relevance.
+
+    Checks the model and x as `lrp` does, and warns as that.  rules, pooling, errors: as there.
+
+    >>> model, x = nn.Linear(5, 3).eval(), torch.rand(2, 5)
+    >>> torch.allclose(redistributing(model, x, rules=zero())(torch.ones_like(x)), model(x))
+    True
+    """
+    tried = checked(model, x)
+    prepared = _prepared(model, rules, pooling)
+    check_followed(model, prepared[0], tried)
+    x = x.detach()
+
+    def forward(factor: Tensor) -> Tensor:
+        run = Propagation(*prepared, factor, watched=True)
+        out = run.run(x * factor)
+        if run.enlarged:
+            warnings.warn(_advice(run.enlarged), AssumptionWarning, stacklevel=2)
+        return out
+
+    return forward
 
 
 def weighted(model: nn.Module) -> list[str]:
@@ -83,7 +118,7 @@ def weighted(model: nn.Module) -> list[str]:
     >>> weighted(nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3)))
     ['0', '2']
     """
-    return [str(node.target) for node in weighted_nodes(traced(model))]
+    return [str(node.target) for node in piecewise_linear(model).layers]
 
 
 def composite(model: nn.Module, *, first: Rule, inner: Rule, last: Rule) -> list[Rule]:
@@ -106,29 +141,60 @@ def rewritten(model: nn.Module, *, rules: Rules, pooling: str = "winner") -> Cal
     >>> torch.allclose(rewritten(model, rules=gamma(0.25))(x, torch.ones_like(x)), model(x))
     True
     """
+    prepared = _prepared(model, rules, pooling)
+    return lambda x, factor: Propagation(*prepared, factor).run(x * factor)
+
+
+def _prepared(model: nn.Module, rules: Rules, pooling: str) -> tuple[PiecewiseLinear, dict[fx.Node, Rule], str]:
     if pooling not in ("winner", "average"):
         raise ValueError(f"pooling={pooling!r} is unknown: use 'winner' or 'average'.")
-    graph = traced(model)
-    chosen = assigned(graph, rules)
+    network = piecewise_linear(model)
+    chosen = assigned(network, rules)
     for node, rule in chosen.items():
-        if rule.first_only and not sees_the_input(graph, node):
+        if rule.first_only and not network.sees_the_input(node):
             raise ValueError(f"{node.target}: the rule {rule.name!r} is for layers that see the input itself.")
-    return lambda x, factor: _Rewritten(graph, chosen, pooling, factor).run(x * factor)
+    return network, chosen, pooling
 
 
-def assigned(graph: fx.GraphModule, rules: Rules) -> dict[fx.Node, Rule]:
-    """The rule of each layer with weights of a traced model; rules, errors: as in `lrp`.
+@torch.no_grad()
+def check_followed(model: nn.Module, network: PiecewiseLinear, tried: Tried) -> None:
+    """Raises ValueError where the layers that relevance goes through do not give the model's outputs.
 
-    >>> graph = traced(nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3)))
-    >>> [(node.target, rule.name) for node, rule in assigned(graph, {-1: zero(), nn.Linear: gamma(0.25)}).items()]
+    >>> model, x = nn.Linear(5, 3).eval(), torch.rand(2, 5)
+    >>> check_followed(model, piecewise_linear(model), checked(model, x))
+    """
+    if same(Interpreter(network).run(tried.x.clone())[0], tried.out[0]):
+        return
+    changed = [f"{name or 'the model'} {found}" for name, part in model.named_modules() if (found := altered(part))]
+    raise ValueError(
+        "followed layer by layer the model does not give its own outputs: "
+        + ("; ".join(changed) if changed else "is a normalisation along another axis than the layer before it?")
+    )
+
+
+def _advice(layers: list[str]) -> str:
+    return (
+        f"relevance is enlarged more than tenfold, or changes its sign, in {', '.join(dict.fromkeys(layers))}: the "
+        "rule divides by sums near zero, as gamma does at negative inputs, and at negative outputs that no ReLU "
+        "follows.  There generalised_gamma is meant for any sign; stabiliser=1e-6 keeps denominators from zero."
+    )
+
+
+def assigned(network: PiecewiseLinear, rules: Rules) -> dict[fx.Node, Rule]:
+    """The rule of each layer with weights; rules, errors: as in `lrp`.
+
+    >>> network = piecewise_linear(nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3)))
+    >>> [(node.target, rule.name) for node, rule in assigned(network, {-1: zero(), nn.Linear: gamma(0.25)}).items()]
     [('0', 'gamma'), ('2', 'zero')]
     """
-    nodes = weighted_nodes(graph)
+    nodes = list(network.layers)
     if isinstance(rules, Rule):
         return dict.fromkeys(nodes, rules)
+    if not isinstance(rules, Mapping | Sequence) or isinstance(rules, str):
+        raise TypeError(f"rules={rules!r}: give a rule, as gamma(0.25), one for each layer, or pairs (selector, rule).")
     each: list[Any] = list(rules.items() if isinstance(rules, Mapping) else rules)
     if not all(isinstance(rule, Rule) for rule in each):
-        return _selected(graph, nodes, each)
+        return _selected(network.graph, nodes, each)
     if len(each) != len(nodes):
         raise ValueError(f"{len(each)} rules for {len(nodes)} layers with weights: {_names(nodes)}.")
     return dict(zip(nodes, each, strict=True))
@@ -157,64 +223,15 @@ def _selected(graph: fx.GraphModule, nodes: list[fx.Node], pairs: list[Any]) -> 
 def _matching(graph: fx.GraphModule, nodes: list[fx.Node], selector: Any) -> list[fx.Node]:
     if isinstance(selector, str):
         return [node for node in nodes if fnmatchcase(str(node.target), selector)]
-    if isinstance(selector, type):
+    if isinstance(selector, type):  # the model's own, a spectral layer too
         return [node for node in nodes if isinstance(module_of(graph, node), selector)]
     if isinstance(selector, slice):
         return nodes[selector]
-    if isinstance(selector, int):
-        return [nodes[selector]] if -len(nodes) <= selector < len(nodes) else []
+    if isinstance(selector, Integral):
+        position = int(selector)
+        return [nodes[position]] if -len(nodes) <= position < len(nodes) else []
     raise ValueError(f"{selector!r} selects no layers: name a pattern, a type of layer, a position or a slice.")
 
 
 def _names(nodes: list[fx.Node]) -> str:
     return ", ".join(str(node.target) for node in nodes)
-
-
-class _Rewritten(fx.Interpreter):
-    """Runs the graph with each layer's value, and with the derivative that its rule asks for."""
-
-    def __init__(self, graph: fx.GraphModule, rules: dict[fx.Node, Rule], pooling: str, factor: Tensor) -> None:
-        super().__init__(graph)
-        self.graph_module, self.rules, self.pooling, self.factor = graph, rules, pooling, factor
-
-    def run_node(self, node: fx.Node) -> Any:
-        layer = module_of(self.graph_module, node) if node.op == "call_module" else None
-        if node in self.rules:
-            (a,), _ = self.fetch_args_kwargs_from_env(node)
-            return _propagated(layer, self.rules[node], a, self.factor)
-        if self.pooling == "average" and isinstance(layer, nn.MaxPool2d):
-            return _averaged(layer, *self.fetch_args_kwargs_from_env(node)[0])
-        return super().run_node(node)
-
-
-def _propagated(module: Any, rule: Rule, a: Tensor, factor: Tensor) -> Tensor:
-    """The layer's output at `a`, with the derivative of the sums that the rule chooses."""
-    layer = layer_of(module, a, with_bias=rule.bias, factor=factor if rule.first_only else None)
-    terms = rule.terms(layer)
-    if not terms or any(each.shape != layer.output.shape for pair in terms for each in pair):
-        shapes = [tuple(tuple(each.shape) for each in pair) for pair in terms]
-        raise ValueError(
-            f"{rule.name}: terms are pairs of the output's shape {tuple(layer.output.shape)}, not {shapes}."
-        )
-    return _passing(layer.output, terms, rule.stabiliser)
-
-
-def _passing(value: Tensor, terms: Terms, stabiliser: float = 0.0) -> Tensor:
-    """The value with the derivative of the terms' sums, each times the fixed value / denominator (zero over zero)."""
-    if len(terms) == 1 and terms[0][0] is terms[0][1] is value and not stabiliser:
-        return value
-    parts = []
-    for total, denominator in terms:
-        with torch.no_grad():
-            below = stabilised(denominator, stabiliser) if stabiliser else denominator
-            ratio = torch.where(below == 0, 0, value / below)
-        parts.append(ratio * total)
-    passed = reduce(operator.add, parts)
-    return passed + (value - passed).detach()
-
-
-def _averaged(layer: nn.MaxPool2d, a: Tensor) -> Tensor:
-    """The maximum of each window, with the derivative of its mean."""
-    stride = layer.kernel_size if layer.stride is None else layer.stride
-    mean = F.avg_pool2d(a, layer.kernel_size, stride, layer.padding, layer.ceil_mode)
-    return _passing(layer(a), [(mean, mean)])

@@ -4,18 +4,17 @@
 """
 
 import math
-from typing import Any
+from collections import Counter
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, fx, nn
-from torch.nn import functional as F
 
 from spectral_lens.explain._layer import layer_of
-from spectral_lens.explain.lrp import Rules, assigned
+from spectral_lens.explain.lrp import Rules, assigned, check_followed
 from spectral_lens.explain.rules import Rule
-from spectral_lens.nn.graphs import module_of, traced, weighted_nodes
-from spectral_lens.operators._pullback import checked
+from spectral_lens.nn.piecewise_linear import Interpreter, PiecewiseLinear, piecewise_linear
+from spectral_lens.operators._checks import checked
 
 __all__ = ["column_norm", "contributions", "layer_norms", "product_bound"]
 
@@ -32,7 +31,7 @@ def contributions(
     >>> contributions(model, torch.ones(1, 3))
     {'0': (tensor([[5.]]), tensor([[1.]]))}
     """
-    return _summed(model, x, bias).sums
+    return _summed(model, piecewise_linear(model), x, bias).sums
 
 
 def column_norm(
@@ -68,10 +67,10 @@ def layer_norms(
     >>> list(norms), bool((norms["0"] >= 1).all())
     (['0', '2'], True)
     """
-    graph = traced(model)
-    chosen = assigned(graph, rules)
+    network = piecewise_linear(model)
+    chosen = assigned(network, rules)
     gammas = {node: _proven(rule) for node, rule in chosen.items()}
-    found = {bias: _summed(model, x, bias) for bias in {True, *(rule.bias for rule in chosen.values())}}
+    found = {bias: _summed(model, network, x, bias) for bias in {True, *(rule.bias for rule in chosen.values())}}
     signed = [str(n.target) for n, rule in chosen.items() if rule.nonnegative and str(n.target) in found[True].signed]
     if signed:
         raise ValueError(
@@ -81,7 +80,7 @@ def layer_norms(
     for node, rule in chosen.items():
         name = str(node.target)
         positive, negative = found[True].sums[name]
-        reached = positive > negative if _rectified(graph, node) else torch.ones_like(positive, dtype=torch.bool)
+        reached = positive > negative if network.rectified(node) else torch.ones_like(positive, dtype=torch.bool)
         if mask is not None and any(user.op == "output" for user in node.users):
             reached = reached & mask
         norms[name] = torch.where(reached, column_norm(*found[rule.bias].sums[name], gammas[node]), 1).amax(1)
@@ -107,39 +106,29 @@ def _proven(rule: Rule) -> float:
     return rule.column_gamma
 
 
-def _summed(model: nn.Module, x: Tensor, bias: bool) -> "_Contributions":
-    checked(model, x)
-    found = _Contributions(traced(model), bias)
+def _summed(model: nn.Module, network: PiecewiseLinear, x: Tensor, bias: bool) -> "_Contributions":
+    check_followed(model, network, checked(model, x, rows=False))
+    twice = [name for name, count in Counter(str(node.target) for node in network.layers).items() if count > 1]
+    if twice:
+        raise ValueError(f"{', '.join(twice)} is called more than once: its contributions are those of each call.")
+    found = _Contributions(network, bias)
     with torch.no_grad():
-        found.run(x)
+        found.run(x.clone())
     return found
 
 
-class _Contributions(fx.Interpreter):
-    """Runs the graph and keeps, of each layer with weights, what speaks for and what against each sum."""
+class _Contributions(Interpreter):
+    """Runs the network and keeps, of each layer with weights, what speaks for and what against each sum."""
 
-    def __init__(self, graph: fx.GraphModule, bias: bool) -> None:
-        super().__init__(graph)
-        self.graph_module, self.bias = graph, bias
-        self.nodes = {node.target for node in weighted_nodes(graph)}
+    def __init__(self, network: PiecewiseLinear, bias: bool) -> None:
+        super().__init__(network)
+        self.bias = bias
         self.sums: dict[str, tuple[Tensor, Tensor]] = {}
         self.signed: set[str] = set()  # layers with negative inputs
 
-    def run_node(self, node: fx.Node) -> Any:
-        if node.target in self.nodes:
-            (a,), _ = self.fetch_args_kwargs_from_env(node)
-            layer = layer_of(module_of(self.graph_module, node), a, with_bias=self.bias)
-            if (a < 0).any():
-                self.signed.add(str(node.target))
-            self.sums[str(node.target)] = layer.positive.flatten(1), -layer.negative.flatten(1)
-        return super().run_node(node)
-
-
-def _rectified(graph: fx.GraphModule, node: fx.Node) -> bool:
-    """Whether a ReLU takes the layer's sums, and nothing else does."""
-    return all(
-        isinstance(module_of(graph, user), nn.ReLU)
-        if user.op == "call_module"
-        else user.target in (F.relu, torch.relu, "relu", "relu_")
-        for user in node.users
-    )
+    def affine(self, node: fx.Node, layer: nn.Module, a: Tensor) -> Tensor:
+        seen, name = layer_of(layer, a, with_bias=self.bias), str(node.target)
+        if (a < 0).any():
+            self.signed.add(name)
+        self.sums[name] = seen.positive.flatten(1), -seen.negative.flatten(1)
+        return seen.output

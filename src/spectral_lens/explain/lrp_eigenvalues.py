@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from spectral_lens.explain import lrp
 from spectral_lens.explain._layer import stabilised
 from spectral_lens.nn.layers import SpectralLinear
+from spectral_lens.nn.plain import check_plain
+from spectral_lens.operators._checks import checked, same
 
 __all__ = ["relevance_by_eigenvalue"]
 
@@ -33,11 +35,16 @@ def relevance_by_eigenvalue(
         raise ValueError("the model must begin with Flatten and a SpectralLinear whose lam_out are zero, as of mlp().")
     if epsilon < 0:
         raise ValueError(f"epsilon={epsilon} must not be negative.")
+    check_plain("the first layer", first)
+    tried = checked(model, x)
     rule = lrp.epsilon(epsilon) if epsilon else lrp.zero()
     behind = nn.Sequential(*layers[2:])
     behind.training = model.training  # of the container alone: eval() would change the model's own layers
+    x = x.detach()
     with torch.no_grad():
         z = first(x)
+        if not same(behind(first(tried.x.flatten(1)))[0], tried.out[0]):
+            raise ValueError("the layers one after the other do not give the model's outputs: are there hooks?")
     R = lrp.lrp(behind, z, rules=rule)
     with torch.no_grad():
         below = stabilised(z, epsilon).unsqueeze(1)

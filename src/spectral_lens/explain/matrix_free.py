@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from spectral_lens._runtime.memory import check_chunk
-from spectral_lens.explain.lrp import Rules, rewritten
+from spectral_lens.explain._baseline import Baseline, baseline_for
+from spectral_lens.explain.lrp import Rules, redistributing
 from spectral_lens.explain.quality import redistribution_operator
+from spectral_lens.operators._checks import Outputs, checked, readout
 from spectral_lens.operators.golub_kahan import spectral_norm
 from spectral_lens.operators.hutchinson import frobenius_norm
 from spectral_lens.operators.linear import LinearOperator
@@ -26,7 +28,7 @@ def of_lrp(
     x: Float[Tensor, "n *d"],
     *,
     rules: Rules,
-    outputs: Sequence[int] | Int[Tensor, " k"] | None = None,
+    outputs: Outputs = None,
     threshold: float = 0.0,
 ) -> LinearOperator:
     """LRP's redistribution matrix at x, (n, k, inputs), of some outputs or of all; `R.mT @ z` redistributes z.
@@ -39,11 +41,13 @@ def of_lrp(
     >>> R.shape, (R.mT @ torch.ones(4, 2)).shape
     (torch.Size([4, 2, 3]), torch.Size([4, 3]))
     """
-    forward = rewritten(model, rules=rules)
-    chosen = slice(None) if outputs is None else outputs
-    return redistribution_operator(
-        lambda factor: forward(x, factor)[:, chosen], torch.ones_like(x), threshold=threshold
-    )
+    forward = redistributing(model, x, rules=rules)
+
+    def chosen(factor: Tensor) -> Tensor:
+        out = forward(factor)
+        return out if outputs is None else out @ readout(out, outputs).mT
+
+    return redistribution_operator(chosen, torch.ones_like(x), threshold=threshold)
 
 
 def of_mean_gradient(
@@ -51,7 +55,7 @@ def of_mean_gradient(
     x: Float[Tensor, "n *d"],
     points: Float[Tensor, "s m *d"],
     *,
-    baseline: float | Float[Tensor, "*#n #d"] = 0.0,
+    baseline: Baseline = 0.0,
     threshold: float = 0.0,
 ) -> LinearOperator:
     """R, (n, k, inputs), for (x - baseline) times the mean gradient at the points.
@@ -66,8 +70,11 @@ def of_mean_gradient(
     if points.shape[1:] != x.shape:
         raise ValueError(f"points are {tuple(points.shape)} for inputs {tuple(x.shape)}: they must be (s, n, *d).")
 
+    checked(model, x)
+    difference = x.detach() - baseline_for(x, baseline)
+
     def mean(factor: Tensor) -> Tensor:
-        out = model((points + (x - baseline) * (factor - 1)).flatten(0, 1))
+        out = model((points + difference * (factor - 1)).flatten(0, 1))
         return out.unflatten(0, points.shape[:2]).mean(0)
 
     return redistribution_operator(mean, torch.ones_like(x), threshold=threshold)
@@ -84,15 +91,14 @@ def noisy(
     return x + sigma * torch.randn(samples, *x.shape, generator=generator).to(x)
 
 
-def straight(
-    x: Float[Tensor, "n *d"], *, baseline: float | Float[Tensor, "*#n #d"] = 0.0, steps: int = 10
-) -> Float[Tensor, "s n *d"]:
+def straight(x: Float[Tensor, "n *d"], *, baseline: Baseline = 0.0, steps: int = 10) -> Float[Tensor, "s n *d"]:
     """Equidistant points on the way from the baseline to x, which is the last; the baseline is none of them.
 
     >>> straight(torch.ones(1, 1), steps=4).flatten().tolist()
     [0.25, 0.5, 0.75, 1.0]
     """
-    return baseline + torch.arange(1, steps + 1).view(-1, *[1] * x.ndim).to(x) / steps * (x - baseline)
+    start = baseline_for(x, baseline)
+    return start + torch.arange(1, steps + 1).view(-1, *[1] * x.ndim).to(x) / steps * (x - start)
 
 
 def measured(

@@ -8,9 +8,11 @@ It says, for each of its terms t (one, for most rules), the sum of the contribut
 contributions themselves are read off that sum by differentiation: c_jk = a_j d(sum)_k / d a_j.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, ClassVar
 
 import torch
@@ -51,13 +53,18 @@ class Rule(ABC):
     stabiliser: float = field(default=0.0, kw_only=True)
 
     first_only: ClassVar[bool] = False  # for layers that see the model's input itself
+    # whether the contributions stand for the a_j w_jk, so that a denominator far smaller than the sum, or of another
+    # sign, is a fault
+    proportional: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         self._check("stabiliser", self.stabiliser)
 
-    def _check(self, what: str, size: float) -> None:
-        if not size >= 0:
-            raise ValueError(f"{self.name}: {what}={size} must not be negative.")
+    def _check(self, what: str, size: Any) -> None:
+        if not isinstance(size, Real):
+            raise TypeError(f"{self.name}: {what}={size!r} must be a number.")
+        if not 0 <= float(size) < math.inf:
+            raise ValueError(f"{self.name}: {what}={size} must not be negative, and finite.")
 
     @property
     def name(self) -> str:
@@ -85,7 +92,9 @@ class Rule(ABC):
 class _Amount(Rule):
     """A rule with one number, which is not negative."""
 
-    amount: float
+    amount: Any  # a number
+
+    proportional: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -104,6 +113,8 @@ class zero(Rule):
     >>> zero() == zero(bias=True), zero() == zero(bias=False)
     (True, False)
     """
+
+    proportional: ClassVar[bool] = True
 
     @property
     def column_gamma(self) -> float | None:

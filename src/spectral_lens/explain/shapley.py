@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from spectral_lens._runtime.extras import optional
 from spectral_lens._runtime.memory import check_chunk
 from spectral_lens.nn.rewriting import fold
-from spectral_lens.operators._pullback import Outputs, batch_size, checked, readout
+from spectral_lens.operators._checks import Outputs, checked, readout
+from spectral_lens.operators._pullback import batch_size
 
 __all__ = ["LARGEST", "deep_shap", "exact", "patches", "sampled"]
 

@@ -6,11 +6,12 @@ from typing import Any, Generic, TypeVar
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.func import vjp
+from torch.func import functional_call, vjp
 
 from spectral_lens._runtime import memory
 from spectral_lens._runtime.conv_backward import FastConvBackward
-from spectral_lens.operators._pullback import batch_size, checked
+from spectral_lens.operators._checks import check_inputs, check_samples, checked, differentiating
+from spectral_lens.operators._pullback import batch_size
 
 Parameters = dict[str, Tensor]
 Batch = tuple[Tensor, Tensor]
@@ -24,7 +25,7 @@ def linearize(function: Callable[[Any], Tensor], at: Any) -> tuple[Tensor, Produ
 
     One forward pass, whose activations are held as long as the products are.
     """
-    with torch.no_grad():
+    with torch.no_grad(), differentiating():
         with FastConvBackward():
             out, pull = vjp(function, at)  # type: ignore[misc]  # two, as there is no auxiliary output
         # the pull-back is linear, so its own pull-back is the push-forward
@@ -45,6 +46,21 @@ def trainable(model: nn.Module) -> Parameters:
     return found
 
 
+def called(model: nn.Module, parameters: Parameters, x: Tensor) -> Tensor:
+    """The model's outputs with these parameters, at a copy of x, which the model may write to.
+
+    Hooks that compute a weight, such as weight_norm's, leave it in their layer: it goes again.
+    """
+    before = [(vars(part), dict(vars(part))) for part in model.modules() if part._forward_pre_hooks]
+    try:
+        out = functional_call(model, parameters, (x.clone(),))
+        check_samples(out, x)
+        return out
+    finally:
+        for own, kept in before:
+            own.update(kept)
+
+
 def flat(parameters: Parameters) -> Float[Tensor, " p"]:
     return torch.cat([each.flatten() for each in parameters.values()])
 
@@ -63,8 +79,8 @@ class Batches(Generic[Made]):
 
     data: (x, y), all samples in two tensors, or batches that can be read again and again, such as a DataLoader.
     chunk: how many samples to keep, by default as many as the free memory takes.
-    Raises ValueError for a model in training mode, for an iterator, which can be read only once, for no batch at all,
-    and for samples that are none, not finite, or not as many as the targets.
+    Raises ValueError for an iterator, which can be read only once, for no batch at all, for samples that are none, not
+    finite, or not as many as the targets, and, at the first batch, for what `checked` refuses.
     """
 
     def __init__(
@@ -81,6 +97,7 @@ class Batches(Generic[Made]):
         if first is None:
             raise ValueError("data has no batch: at least one sample is needed.")
         x, y = first
+        checked(model, x)
         self.size = batch_size(x)
         self.chunk = chunk or memory.budget(x.device) // memory.bytes_per_sample(lambda n: linear(x[:n], y[:n]))
         fits = self.whole and self.chunk >= len(x)
@@ -97,7 +114,7 @@ class Batches(Generic[Made]):
     def _checked(self) -> Iterator[Batch]:
         for batch in self.data:
             x, y = _pair(batch)
-            checked(self.model, x)
+            check_inputs(x)
             if len(y) != len(x):
                 raise ValueError(f"there are {len(y)} targets for {len(x)} samples.")
             yield x.to(self.device), y.to(self.device)

@@ -11,14 +11,15 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, fx, nn
-from torch.func import functional_call, vjp, vmap
+from torch.func import vjp, vmap
 from torch.nn import functional as F
 
 from spectral_lens._runtime.conv_backward import FastConvBackward, Pair
 from spectral_lens.nn.graphs import Graph, module_of, trace, trained_parameters
 from spectral_lens.nn.layers import DENSE_LAYERS, Dense, SpectralConv2d, SpectralLinear
-from spectral_lens.operators._linearize import trainable
-from spectral_lens.operators._pullback import Outputs, readout
+from spectral_lens.nn.plain import altered
+from spectral_lens.operators._checks import Outputs, Tried, readout, same
+from spectral_lens.operators._linearize import called, trainable
 
 _ALIVE = 4  # tensors as large as the largest layer's output gradients that pulling back holds for a while
 
@@ -40,30 +41,33 @@ class KroneckerFactors(NamedTuple):
 
 
 class PerSampleGradients:
-    """A model, or its graph, whose gradients are asked for; x: inputs like those to come, of which one is tried.
+    """A model, or its graph, whose gradients are asked for; tried: what `checked` has found at two samples.
 
     Layers with trainable parameters are called once each, with one tensor; what they do with it is known for nn.Linear,
-    Dense, SpectralLinear, nn.Conv2d, SpectralConv2d, and nn.BatchNorm1d and 2d in evaluation mode; for others it is
-    worked out sample by sample.
+    Dense, SpectralLinear, nn.Conv2d, SpectralConv2d, and nn.BatchNorm1d and 2d in evaluation mode; for others, and for
+    those that hooks or reparametrisations change, it is worked out sample by sample.
     Raises ValueError for models that cannot be followed, that share parameters, or that have none to train.
     """
 
-    def __init__(self, model: nn.Module, x: Float[Tensor, "n *d"], outputs: Outputs = None) -> None:
+    def __init__(self, model: nn.Module, tried: Tried, outputs: Outputs = None) -> None:
         self.graph = _followed(model)
         self.outputs = outputs
         with torch.no_grad():
             run = _Probed(self.graph, None)
-            out = run.run(x[:1])
+            out = run.run(tried.x.clone())
+        if not same(out[0], tried.out[0]):
+            raise ValueError("the model, followed layer by layer, does not give its own outputs.")
         self.rows = len(readout(out, outputs))
         self.shapes = run.shapes
         each = self.rows * out.element_size()
         gradients = [shape.numel() for shape in run.shapes.values()]
         sizes = [
-            _factor_size(self.graph.get_submodule(name), run.inputs[name], shape) for name, shape in run.shapes.items()
+            _factor_size(self.graph.get_submodule(name), run.inputs[name][0], shape)
+            for name, shape in run.shapes.items()
         ]
         self.bytes = each * (sum(gradients) + sum(sizes))  # of a sample's gradients, at most
         # what a CPU's caches and a GPU's memory take well, and rows that fill a matrix product: benchmarks/stability.py
-        amount, rows = (128_000_000, 1024) if x.device.type == "cpu" else (2_000_000_000, 16384)
+        amount, rows = (128_000_000, 1024) if out.device.type == "cpu" else (2_000_000_000, 16384)
         working = self.bytes + _ALIVE * each * max(gradients)
         self.batch_size = max(1, min(amount // working, rows // self.rows))
 
@@ -72,7 +76,7 @@ class PerSampleGradients:
 
         def forward(probes: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
             run = _Probed(self.graph, probes)
-            return run.run(x), run.inputs
+            return run.run(x.clone()), run.inputs  # a copy for models that work in place
 
         with torch.no_grad():
             probes = {name: x.new_zeros(len(x), *shape) for name, shape in self.shapes.items()}
@@ -147,7 +151,9 @@ def _attribute(graph: fx.GraphModule, node: fx.Node) -> Any:
 def _of_layer(layer: Any, a: Tensor, delta: Tensor) -> Iterator[KroneckerFactors]:
     """a: what it saw, (n, *d); delta: the gradients by its outputs, (n, k, *e)."""
     kind, trained = type(layer), trained_parameters(layer)
-    if kind in (nn.Linear, Dense):
+    if altered(layer):
+        yield _any(trained, layer, a, delta)
+    elif kind in (nn.Linear, Dense):
         yield from _affine(trained, *_positions(a, delta))
     elif kind is SpectralLinear:
         yield from _spectral(trained, layer.lam_in, layer.lam_out, layer.psi, *_positions(a, delta))
@@ -261,7 +267,7 @@ def _any(trained: dict[str, Tensor], layer: nn.Module, a: Tensor, delta: Tensor)
     """The gradients of a layer that nothing is known of but that it treats each sample on its own."""
 
     def of_one(a: Tensor, delta: Tensor) -> Tensor:
-        _, pull = vjp(lambda own: functional_call(layer, own, (a.unsqueeze(0),)).squeeze(0), trained)  # type: ignore[misc]
+        _, pull = vjp(lambda own: called(layer, own, a.unsqueeze(0)).squeeze(0), trained)  # type: ignore[misc]
         return torch.cat([each.flatten() for each in pull(delta)[0].values()])
 
     # samples and outputs in one: one transform in another gives wrong gradients of nn.PReLU (torch 2.13)

@@ -10,10 +10,20 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vjp
+from torch.func import grad, vjp
 
 from spectral_lens._runtime.conv_backward import FastConvBackward
-from spectral_lens.operators._linearize import Batches, Data, Parameters, Product, flat, linearize, named, trainable
+from spectral_lens.operators._linearize import (
+    Batches,
+    Data,
+    Parameters,
+    Product,
+    called,
+    flat,
+    linearize,
+    named,
+    trainable,
+)
 from spectral_lens.operators.linear import LinearOperator
 from spectral_lens.training.losses import LOSSES
 
@@ -96,7 +106,7 @@ def _mean(
     own = trainable(model)
 
     def of_batch(x: Tensor, y: Tensor) -> Product:
-        return linear(lambda parameters: functional_call(model, parameters, (x,)), y, own)
+        return linear(lambda parameters: called(model, parameters, x), y, own)
 
     with torch.no_grad():
         batches = Batches(model, data, of_batch, chunk)

@@ -19,8 +19,10 @@ from torch.func import vjp
 
 from spectral_lens._runtime.memory import check_chunk
 from spectral_lens.nn.layers import DENSE_LAYERS
+from spectral_lens.nn.plain import check_plain
+from spectral_lens.operators._checks import Outputs, checked, readout, same
 from spectral_lens.operators._linearize import linearize
-from spectral_lens.operators._pullback import Outputs, batch_size, checked, pullback, readout
+from spectral_lens.operators._pullback import batch_size, pullback
 from spectral_lens.operators.linear import LinearOperator
 from spectral_lens.operators.spectra import sensitivity, sigma
 
@@ -58,8 +60,8 @@ def jacobian(
     `hutchinson.frobenius_norm` estimate its norms, with an error.
     outputs: as in `explain.gradients.gradient`.  chunk: outputs pulled back at a time by `to_dense()`, by default as
     many as the free memory takes.
-    Raises ValueError for a model in training mode, for inputs that are empty or not finite, for outputs that do not
-    exist and a chunk below one.
+    Raises ValueError for a model in training mode or whose samples depend on one another, for inputs that are empty,
+    not finite or not what the model takes, for outputs that do not exist and a chunk below one.
 
     >>> model = nn.Linear(3, 2, bias=False).eval()
     >>> J = jacobian(model, torch.ones(4, 3))
@@ -68,15 +70,17 @@ def jacobian(
     >>> (J @ torch.ones(4, 3)).shape, (J.mT @ torch.ones(4, 2)).shape
     (torch.Size([4, 2]), torch.Size([4, 3]))
     """
-    checked(model, x)
+    rows = readout(checked(model, x).out, outputs)
+    x = x.detach()
     check_chunk(chunk, of="output")
-    with torch.no_grad():
-        rows = readout(model(x[:1]), outputs)
 
     def dense() -> Tensor:
         return pullback(model, x, outputs=outputs, chunk=chunk).flatten(2)
 
-    function = model if outputs is None else lambda inputs: model(inputs) @ rows.mT
+    def function(inputs: Tensor) -> Tensor:
+        out = model(inputs.clone())  # a copy for models that work in place
+        return out if outputs is None else out @ rows.mT
+
     products = functools.cache(lambda: linearize(function, x))
     return _operator(x, len(rows), products, dense)
 
@@ -89,7 +93,7 @@ def jacobian_at(function: Callable[[Tensor], Tensor], at: Float[Tensor, "n *d"])
     tensor([[[2., 0.],
              [0., 4.]]])
     """
-    out, push, pull = linearize(function, at)
+    out, push, pull = linearize(lambda inputs: function(inputs.clone()), at)
     if out.ndim != 2 or len(out) != len(at):
         raise ValueError(f"the function gives {tuple(out.shape)} for {len(at)} samples: it must be (samples, outputs).")
     return _operator(at, out.shape[1], lambda: (out, push, pull), None)
@@ -145,17 +149,18 @@ def product_form(model: nn.Module, x: Float[Tensor, "n *d"]) -> list[Layer]:
 
     Known are nn.Linear, Dense and SpectralLinear; elementwise activations and, in evaluation mode, batch normalisation,
     which only have a slope; flattening, identities and dropout.  At a kink the slope is the one that torch chooses.
-    Raises ValueError for any other layer.
+    Raises ValueError for any other layer, and for one that hooks or a reparametrisation change.
 
     >>> layers = product_form(nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1)).eval(), torch.ones(4, 3))
     >>> [(tuple(layer.weight.shape), tuple(layer.slopes.shape)) for layer in layers]
     [((2, 3), (4, 2)), ((1, 2), (4, 1))]
     """
-    checked(model, x)
+    tried = checked(model, x)
     layers: list[Layer] = []
     with torch.no_grad():
         a = x.flatten(1)
-        for layer in _in_order(model):
+        for name, layer in _in_order(model):
+            check_plain(name, layer)
             if type(layer) in DENSE_LAYERS:
                 a = layer(a)
                 weight: Any = layer.weight
@@ -169,6 +174,8 @@ def product_form(model: nn.Module, x: Float[Tensor, "n *d"]) -> list[Layer]:
                 layers.append(last._replace(slopes=last.slopes * back(torch.ones_like(a))[0]))
             elif type(layer) not in _SHAPING:
                 raise ValueError(f"{type(layer).__name__} is no layer of a dense network: its J has no such product.")
+    if not same(a[0], tried.out[0]):
+        raise ValueError("the layers one after the other do not give the model's outputs: its J has no such product.")
     return layers
 
 
@@ -185,9 +192,10 @@ def partial_products(layers: list[Layer]) -> list[Float[Tensor, "n out d"]]:
     return found
 
 
-def _in_order(model: nn.Module) -> Iterator[nn.Module]:
+def _in_order(model: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
     if type(model) is nn.Sequential:
-        for layer in model:
-            yield from _in_order(layer)
+        check_plain(name, model)
+        for k, layer in enumerate(model):
+            yield from _in_order(layer, f"{name}.{k}".lstrip("."))
     else:
-        yield model
+        yield name, model

@@ -14,15 +14,14 @@ from collections.abc import Iterator
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from spectral_lens._runtime import memory
 from spectral_lens._runtime.memory import check_chunk
 from spectral_lens.operators import _kernel_blocks
+from spectral_lens.operators._checks import Outputs, check_inputs, checked, readout
 from spectral_lens.operators._kernel_blocks import Block
-from spectral_lens.operators._linearize import Batches, Parameters, Product, flat, linearize, named, trainable
+from spectral_lens.operators._linearize import Batches, Parameters, Product, called, flat, linearize, named, trainable
 from spectral_lens.operators._per_sample import PerSampleGradients
-from spectral_lens.operators._pullback import Outputs, checked, readout
 from spectral_lens.operators.jacobian import Norms, finite
 from spectral_lens.operators.linear import LinearOperator
 
@@ -61,7 +60,7 @@ def tangent_kernel(
     >>> K @ torch.ones(2)
     tensor([18., 38.])
     """
-    _check(model, x, other, chunk)
+    _check(x, other, chunk)
     first = parameter_jacobian(model, x, outputs=outputs, chunk=chunk)
     second = first if other is None else parameter_jacobian(model, other, outputs=outputs, chunk=chunk)
     return LinearOperator(
@@ -91,7 +90,9 @@ def trace_kernel(
     tensor([[18., 36.],
             [36., 78.]])
     """
-    _check(model, x, other, chunk)
+    _check(x, other, chunk)
+    if other is not None:
+        checked(model, other)
     return _exact(model, x, other, outputs, chunk, trace=True)
 
 
@@ -107,14 +108,13 @@ def parameter_jacobian(
     tensor([[1., 2., 1.],
             [3., 4., 1.]])
     """
-    _check(model, x, None, chunk)
+    check_chunk(chunk)
+    rows = readout(checked(model, x).out, outputs)
     own = trainable(model)
-    with torch.no_grad():
-        rows = readout(model(x[:1]), outputs)
 
     def of_batch(some: Tensor, _: Tensor) -> tuple[Product, Product]:
         def function(parameters: Parameters) -> Tensor:
-            out = functional_call(model, parameters, (some,))
+            out = called(model, parameters, some)
             return out if outputs is None else out @ rows.mT
 
         return linearize(function, own)[1:]
@@ -147,8 +147,8 @@ def parameter_norms(
     >>> found.spectral, found.rows.shape  # sqrt(x . x + 1)
     (tensor([2., 2., 2., 2.]), torch.Size([4, 2]))
     """
-    _check(model, x, None, chunk)
-    gradients = PerSampleGradients(model, x, outputs)
+    check_chunk(chunk)
+    gradients = PerSampleGradients(model, checked(model, x), outputs)
     parts = []
     for some in x.split(chunk or gradients.batch_size):
         layers = [_kernel_blocks.shorter(each, 1, False) for each in gradients.factors(some)]
@@ -159,9 +159,9 @@ def parameter_norms(
     return Norms(*map(torch.cat, zip(*parts, strict=True)))
 
 
-def _check(model: nn.Module, x: Tensor, other: Tensor | None, chunk: int | None) -> None:
+def _check(x: Tensor, other: Tensor | None, chunk: int | None) -> None:
     for inputs in (x,) if other is None else (x, other):
-        checked(model, inputs)
+        check_inputs(inputs)
     if other is not None and other.shape[1:] != x.shape[1:]:
         raise ValueError(f"other is {tuple(other.shape)}: its samples must be of x's shape, {tuple(x.shape[1:])}.")
     check_chunk(chunk)
@@ -172,7 +172,7 @@ def _exact(
 ) -> Tensor:
     """The kernel, (n k, m k), or its trace over the outputs, (n, m), block by block."""
     second = x if other is None else other
-    gradients = PerSampleGradients(model, x, outputs)
+    gradients = PerSampleGradients(model, checked(model, x), outputs)
     k = 1 if trace else gradients.rows
     fits = _fitting(gradients, x, len(second), k)
     chunk = chunk or fits
