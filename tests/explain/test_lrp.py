@@ -556,10 +556,10 @@ def test_one_output_for_each_sample():
 
 @pytest.mark.parametrize(
     ("rule", "said"),
-    [(lambda: gamma("1"), "must be a number"), (lambda: gamma(None), "must be a number"),
-     (lambda: gamma(float("inf")), "and finite"), (lambda: epsilon(float("nan")), "and finite")],
+    [(lambda: gamma("1"), "a finite number"), (lambda: gamma(None), "a finite number"),
+     (lambda: gamma(float("inf")), "a finite number"), (lambda: epsilon(float("nan")), "a finite number")],
 )  # fmt: skip
 def test_amounts_that_are_no_numbers_are_refused(rule, said):
-    with pytest.raises((TypeError, ValueError), match=said):
+    with pytest.raises(ValueError, match=said):
         rule()
     assert gamma(np.float32(0.5)) == gamma(0.5)

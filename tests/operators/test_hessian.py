@@ -176,13 +176,13 @@ def test_little_memory_takes_few_samples_at_a_time(monkeypatch):
     model.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
     monkeypatch.setattr(memory, "available", lambda device: 1)
     assert_close(hessian(model, (x, y)) @ v, expected)
-    assert seen == [2, 2, 1, 2] + 7 * [1]  # two samples are tried, twice; what one sample takes; then the product
+    assert seen == [2, 2, 1, 2, 2] + 7 * [1]  # two samples are tried; what one sample takes; symmetry; the product
     seen.clear()
     monkeypatch.setattr(memory, "available", lambda device: 10**9)
     operator = hessian(model, (x, y))
     assert_close(operator @ v, expected)
     operator @ w
-    assert seen == [2, 2, 1, 2, 7]  # once, for all products
+    assert seen == [2, 2, 1, 2, 7, 2]  # once, for all products
     seen.clear()
     monkeypatch.setattr(_linearize, "batch_size", lambda x: 3)  # what a cache holds
     operator = hessian(model, (x, y))
@@ -377,3 +377,37 @@ def test_one_sample_and_one_output():
     x, y = torch.randn(1, 3), torch.randn(1)
     expected = written_out(model, x, y, lambda out, y: (out[:, 0] - y).square().mean())
     assert_close(formed(hessian(model, (x, y), loss="mse")), expected)
+
+
+class _Lopsided(torch.autograd.Function):
+    """x^2 with a slope whose own derivative is wrong."""
+
+    @staticmethod
+    def forward(x):
+        return x.square()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        return grad * (2 * x + (x.roll(1, 1) - x.roll(1, 1).detach()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_second_derivative_that_is_not_symmetric_is_refused(dtype):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+
+        def forward(self, x):
+            return _Lopsided.apply(self.layer(x))
+
+    model, x = Model().to(dtype).eval(), torch.randn(6, 4, dtype=dtype)
+    y = torch.randint(0, 3, (6,))
+    with pytest.raises(ValueError, match="not symmetric, so it is wrong: take ggn"):
+        hessian(model, (x, y))
+    assert ggn(model, (x, y)).symmetric

@@ -53,18 +53,14 @@ class Rule(ABC):
     stabiliser: float = field(default=0.0, kw_only=True)
 
     first_only: ClassVar[bool] = False  # for layers that see the model's input itself
-    # whether the contributions stand for the a_j w_jk, so that a denominator far smaller than the sum, or of another
-    # sign, is a fault
-    proportional: ClassVar[bool] = False
+    proportional: ClassVar[bool] = False  # whether a denominator of another size or sign than the sum is a fault
 
     def __post_init__(self) -> None:
         self._check("stabiliser", self.stabiliser)
 
     def _check(self, what: str, size: Any) -> None:
-        if not isinstance(size, Real):
-            raise TypeError(f"{self.name}: {what}={size!r} must be a number.")
-        if not 0 <= float(size) < math.inf:
-            raise ValueError(f"{self.name}: {what}={size} must not be negative, and finite.")
+        if not (isinstance(size, Real) and 0 <= float(size) < math.inf):
+            raise ValueError(f"{self.name}: {what}={size!r} must not be negative, but a finite number.")
 
     @property
     def name(self) -> str:
@@ -101,9 +97,7 @@ class _Amount(Rule):
         self._check("amount", self.amount)
 
 
-# The rules below are used as functions, `gamma(0.25)`, and named like functions.
-
-
+# Used as functions, `gamma(0.25)`, and named like functions:
 @dataclass(frozen=True)
 class zero(Rule):
     """Contributions a_j w_jk: LRP-0.  [bach2015]

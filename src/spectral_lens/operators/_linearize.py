@@ -98,6 +98,7 @@ class Batches(Generic[Made]):
             raise ValueError("data has no batch: at least one sample is needed.")
         x, y = first
         checked(model, x)
+        self.few = x[:2], y[:2]
         self.size = batch_size(x)
         self.chunk = chunk or memory.budget(x.device) // memory.bytes_per_sample(lambda n: linear(x[:n], y[:n]))
         fits = self.whole and self.chunk >= len(x)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.func import grad, vjp
 
 from spectral_lens._runtime.conv_backward import FastConvBackward
+from spectral_lens.operators._checks import differentiating
 from spectral_lens.operators._linearize import (
     Batches,
     Data,
@@ -43,7 +44,8 @@ def hessian(model: nn.Module, data: Data, *, loss: Loss = "cross_entropy", chunk
     chunk: how many samples the memory holds, by default as many as the free memory takes.  What the passes of two
     tensors leave is kept for every product where it fits, and made again where not.
     Raises ValueError for unknown names, for models in training mode or with nothing to train, for an iterator, which
-    can be read only once, and for samples that are none, not finite or not as many as the targets.
+    can be read only once, for samples that are none, not finite or not as many as the targets, and where torch's own
+    second derivative is not symmetric (in torch 2.13 that of weight_norm is not always).
 
     >>> model = nn.Linear(2, 1, bias=False).eval()
     >>> x, y = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.zeros(2)
@@ -54,11 +56,11 @@ def hessian(model: nn.Module, data: Data, *, loss: Loss = "cross_entropy", chunk
     measure = _measure(loss)
 
     def linear(outputs: Callable[[Parameters], Tensor], y: Tensor, own: Parameters) -> Product:
-        with FastConvBackward():
+        with differentiating(), FastConvBackward():
             _, back = vjp(grad(lambda parameters: measure(outputs(parameters), y)), own)  # type: ignore[misc]
         return lambda v: back(v)[0]
 
-    return _mean(model, data, linear, chunk)
+    return _mean(model, data, linear, chunk, checked=True)
 
 
 def ggn(model: nn.Module, data: Data, *, loss: Loss = "cross_entropy", chunk: int | None = None) -> LinearOperator:
@@ -101,8 +103,13 @@ def _mean(
     data: Data,
     linear: Callable[[Callable[[Parameters], Tensor], Tensor, Parameters], Product],
     chunk: int | None,
+    *,
+    checked: bool = False,
 ) -> LinearOperator:
-    """The mean over all samples of the symmetric products that `linear` makes of outputs, targets and parameters."""
+    """The mean over all samples of the symmetric products that `linear` makes of outputs, targets and parameters.
+
+    checked: whether to try, at a few samples, that they are symmetric.
+    """
     own = trainable(model)
 
     def of_batch(x: Tensor, y: Tensor) -> Product:
@@ -110,6 +117,8 @@ def _mean(
 
     with torch.no_grad():
         batches = Batches(model, data, of_batch, chunk)
+        if checked:
+            _check_symmetric(of_batch(*batches.few), own)
     start = flat(own)
 
     def matvec(v: Tensor) -> Tensor:
@@ -120,6 +129,20 @@ def _mean(
         return total / samples
 
     return LinearOperator((len(start), len(start)), matvec, dtype=start.dtype, device=start.device)
+
+
+def _check_symmetric(product: Product, own: Parameters) -> None:
+    """Raises ValueError where u . H v is not v . H u for two vectors, to half of the digits that there are."""
+    start = flat(own)
+    generator = torch.Generator().manual_seed(0)
+    u, v = torch.randn(2, len(start), generator=generator, dtype=torch.float64).to(start)
+    Hu, Hv = (flat(product(named(each, own))) for each in (u, v))
+    apart = torch.finfo(start.dtype).eps ** 0.5 * (u.norm() * Hv.norm() + v.norm() * Hu.norm())
+    if (u @ Hv - v @ Hu).abs() > apart:
+        raise ValueError(
+            "torch's second derivative of this model is not symmetric, so it is wrong: take ggn, or a model without "
+            "weight_norm (parametrize.remove_parametrizations)."
+        )
 
 
 def _measure(loss: Loss) -> Callable[[Tensor, Tensor], Tensor]:
