@@ -361,6 +361,32 @@ def test_a_truncated_checkpoint_is_refused_and_kept(tmp_path):
     assert len(path.read_bytes()) == len(whole) // 2
 
 
+def test_a_disk_that_fills_up_does_not_lose_the_training(tmp_path, monkeypatch):
+    expected, path = fit(dropping(), epochs=4, **STOPPED), tmp_path / "run.npz"
+    fit(dropping(), epochs=2, checkpoint=path, **STOPPED)
+    whole = path.read_bytes()
+
+    def full(*_args, **_options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.warns(RuntimeWarning, match=r"could not be written .*No space left.* goes on") as said:
+        found = fit(dropping(), epochs=4, checkpoint=path, checkpoint_every=1, **STOPPED)
+    assert len(said) == 2  # epochs three and four
+    assert_same_bits(found, expected)
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", ["theta", "m", "generators", "count", "history:loss"])
+def test_a_checkpoint_that_lacks_something_is_refused(tmp_path, monkeypatch, name):
+    path, save = tmp_path / "run.npz", checkpoints.save
+    without = lambda tensors: {key: value for key, value in tensors.items() if key != name}  # noqa: E731
+    monkeypatch.setattr(checkpoints, "save", lambda path, own, tensors: save(path, own, without(tensors)))
+    fit(dropping(), epochs=1, checkpoint=path, **STOPPED)
+    with pytest.raises(ValueError, match=rf"run.npz lacks {name}: remove it"):
+        fit(dropping(), epochs=2, checkpoint=path, **STOPPED)
+
+
 def test_checkpoint_every_says_when_one_is_written(tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr(_loop.checkpoints, "save", lambda path, s, tensors: written.append(int(tensors["count"])))

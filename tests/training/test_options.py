@@ -1,14 +1,19 @@
 """What cannot be trained is refused before any computing."""
 
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
-from experiments import SEEDS
+from experiments import SEEDS, Steep
 from oracles import measured, toy
 from spectral_lens.nn.layers import SpectralLinear
 from spectral_lens.nn.mlp import mlp
 from spectral_lens.training import fit
+from spectral_lens.training._run import Run
 
 
 class Twice(nn.Module):
@@ -26,7 +31,18 @@ class Twice(nn.Module):
 ERRORS = [
     ({"seeds": ()}, "at least one seed"),
     ({"seeds": (3, 1, 3)}, "repeat"),
+    ({"seeds": (-1, 3)}, "must not be negative"),
     ({"epochs": 0}, "epochs=0"),
+    ({"lr": -0.1}, "lr=-0.1"),
+    ({"lr": float("nan")}, "lr=nan must be a finite number"),
+    ({"lr": torch.ones(1, 3)}, "lr=.*one per run"),
+    ({"l1": {"layer1.psi": float("inf")}}, r"l1\['layer1.psi'\]=inf must be a finite number"),
+    ({"checkpoint": Path(__file__).parent}, "checkpoint=.*cannot be written"),
+    ({"checkpoint": Path(__file__) / "run.npz"}, "checkpoint=.*cannot be written"),
+    ({"dtype": torch.float16}, "dtype=torch.float16: train in one of torch.float32"),
+    ({"dtype": torch.int64}, "dtype=torch.int64"),
+    ({"penalty": lambda step: step.out.sum()}, "penalty cannot be saved in a checkpoint: .<function .* by its address"),
+    ({"penalty": partial(Steep.__call__, Steep())}, "penalty cannot be saved"),
     ({"batch_size": 0}, "batch_size=0"),
     ({"optimizer": "rmsprop"}, "rmsprop.*adam, adamax, sgd"),
     ({"loss": "hinge"}, "hinge.*cross_entropy"),
@@ -59,13 +75,23 @@ ERRORS = [
 ]
 
 
+@contextmanager
+def watched():
+    """The steps that trainings do."""
+    steps, step = [], Run.step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "step", lambda *args: steps.append(args) or step(*args))
+        yield steps
+
+
 @pytest.mark.parametrize(("change", "message"), ERRORS, ids=[f"{next(iter(c))}-{k}" for k, (c, _) in enumerate(ERRORS)])
 def test_wrong_arguments_are_refused(tmp_path, change, message):
     call = {"model": mlp([5, 6, 3]), "data": toy(20, (5,), 3), "seeds": SEEDS, "epochs": 1, "device": "cpu"}
     path = tmp_path / "run.npz"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message), watched() as steps:
         fit(**(call | {"checkpoint": path} | change))
     assert not path.exists()
+    assert not steps
 
 
 def test_dropout_of_all_runs_at_once_is_refused():

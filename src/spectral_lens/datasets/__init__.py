@@ -78,6 +78,9 @@ class DataSet:
             raise ValueError(f"{self.name}: x is on {self.x.device}, y on {self.y.device}: move both to one device.")
         if len(self.inputs) != self.dim:
             raise ValueError(f"{self.name}: {len(self.inputs)} names for {self.dim} inputs.")
+        if self.x.requires_grad or self.y.requires_grad:  # data are no part of anybody's graph
+            object.__setattr__(self, "x", self.x.detach())
+            object.__setattr__(self, "y", self.y.detach())
         # The extremes carry every NaN and infinity: one pass, no array as large as x beside it.
         for what, values in (("x", self.x), ("y", self.y)):
             if not torch.stack(torch.aminmax(values)).isfinite().all():
@@ -157,7 +160,7 @@ class DataSet:
         first = round(fraction * self.samples)
         if not 0 < fraction < 1 or first in (0, self.samples):
             raise ValueError(f"{self.name}: a fraction of {fraction} of {self.samples} samples leaves one part empty.")
-        order = torch.randperm(self.samples, generator=torch.Generator().manual_seed(seed))
+        order = torch.randperm(self.samples, generator=torch.Generator().manual_seed(int(seed)))
         share = f"{100 * fraction:.4g}%"
         return (
             self._part(order[:first], f"{share} of the samples, drawn with seed {seed}"),

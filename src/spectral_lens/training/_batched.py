@@ -12,7 +12,7 @@ from spectral_lens.nn.layers import DENSE_LAYERS, SpectralLinear
 from spectral_lens.nn.rewriting import LayerState, below, product, segments, weight_of
 from spectral_lens.training._fused import ACTIVATIONS, Activation, Buffers, dense
 
-__all__ = ["Draw", "forward"]
+__all__ = ["Draw", "forward", "may_write", "set_training"]
 
 # exact types everywhere: a subclass may do something else
 _ELEMENTWISE = {nn.ReLU, nn.Tanh, nn.Identity, nn.Sigmoid, nn.GELU, nn.SiLU, nn.LeakyReLU, nn.ELU, nn.Softplus}
@@ -46,6 +46,35 @@ def forward(
     return _apply(model, state, x, draw, buffers)
 
 
+def may_write(model: nn.Module) -> bool:
+    """Whether the model might write to its inputs; a layer that is neither torch's nor ours may do anything.
+
+    >>> may_write(nn.Sequential(nn.Linear(3, 2), nn.ReLU())), may_write(nn.ReLU(inplace=True))
+    (False, True)
+    """
+    known = ("torch.nn.modules.", "spectral_lens.nn.")
+    return any(
+        getattr(each, "inplace", False) or not type(each).__module__.startswith(known) for each in model.modules()
+    )
+
+
+def set_training(model: nn.Module, training: bool, *, random: bool = True) -> None:
+    """Put the model into that mode; dropout that drops nothing, and would draw all the same, into evaluation mode.
+
+    random: False leaves all dropout and gates in evaluation mode.
+
+    >>> model = nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.0), nn.Dropout(0.5))
+    >>> set_training(model, True)
+    >>> [layer.training for layer in model]
+    [True, False, True]
+    """
+    model.train(training)
+    for layer in model.modules():
+        drops = isinstance(layer, nn.modules.dropout._DropoutNd)
+        if (drops and layer.p == 0) or (not random and (drops or isinstance(layer, Gates))):
+            layer.eval()
+
+
 def _apply(
     layer: nn.Module, state: Mapping[str, Tensor], x: Tensor, draw: Draw | None, buffers: Buffers | None
 ) -> Tensor:
@@ -61,7 +90,7 @@ def _apply(
         return _dropout(layer, x, draw)
     if isinstance(layer, Gates):
         return x * layer.gate(state["location"].unsqueeze(1), _uniform(x.shape, draw) if layer.training else None)
-    if layer.training and any(isinstance(inner, nn.modules.dropout._DropoutNd) for inner in layer.modules()):
+    if any(isinstance(inner, nn.modules.dropout._DropoutNd) and inner.training for inner in layer.modules()):
         raise ValueError(
             f"{type(layer).__name__} draws its dropout for all runs at once: put nn.Dropout in Sequential."
         )

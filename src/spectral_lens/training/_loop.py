@@ -4,11 +4,11 @@ The trained parameters of all runs lie in one matrix, a row for each run.  A ste
 for all of them and the optimisers are elementwise, so each run is the run that it would be alone.
 """
 
-import copy
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import SupportsFloat, SupportsIndex
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +16,11 @@ from tqdm import tqdm
 
 from spectral_lens._runtime.devices import cuda_graph, resolve
 from spectral_lens.datasets import DataSet, fingerprint
-from spectral_lens.training import _parameters, checkpoints
+from spectral_lens.training import _batched, _parameters, checkpoints
+from spectral_lens.training._numbers import PerRun, numbers, whole
 from spectral_lens.training._options import Options, check
-from spectral_lens.training._parameters import PerRun
 from spectral_lens.training._run import Run
+from spectral_lens.training._trial import try_out
 from spectral_lens.training.penalties import Penalty
 from spectral_lens.training.results import Trained
 
@@ -30,12 +31,12 @@ def fit(
     model: nn.Module,
     data: DataSet,
     *,
-    seeds: Sequence[int] = range(10),
-    epochs: int,
-    batch_size: int = 500,
+    seeds: Iterable[SupportsIndex] = range(10),
+    epochs: SupportsIndex,
+    batch_size: SupportsIndex = 500,
     optimizer: str = "adam",
     lr: PerRun = 1e-3,
-    decay: float = 0.0,
+    decay: SupportsFloat = 0.0,
     loss: str = "cross_entropy",
     l1: Mapping[str, PerRun] | None = None,
     l2: Mapping[str, PerRun] | None = None,
@@ -47,7 +48,7 @@ def fit(
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "auto",
     checkpoint: str | Path | None = None,
-    checkpoint_every: int = 10,
+    checkpoint_every: SupportsIndex = 10,
     progress: bool | None = None,
 ) -> Trained:
     """Train one copy of the model per seed, all at once; each run equals the run trained alone.
@@ -68,7 +69,8 @@ def fit(
 
     A run fails at the first step, counted from 0, whose loss with its penalty is infinite or NaN, or with the last
     update (see `Trained`).  It is named in a RuntimeWarning and in `Trained.failed`; the others finish.
-    Raises ValueError for unknown names and for sizes that do not fit, before any computing.
+    Raises ValueError, before any computing, for unknown names, sizes that do not fit, a checkpoint that could not be
+    written or read again, and a model that cannot be trained side by side: the layer is named (see `_trial`).
 
     >>> from spectral_lens.datasets import synthetic
     >>> from spectral_lens.nn.mlp import mlp
@@ -77,22 +79,34 @@ def fit(
     (torch.Size([2, 3]), torch.Size([3, 8, 20]))
     """
     options = Options(
-        seeds=tuple(int(seed) for seed in seeds), epochs=epochs, batch_size=batch_size, optimizer=optimizer, lr=lr,
-        decay=decay, loss=loss, l1=l1, l2=l2, penalty=penalty, masks=masks, reinitialize=reinitialize,
-        init_state=init_state, dtype=dtype, device=resolve(device),
-        checkpoint=None if checkpoint is None else Path(checkpoint), checkpoint_every=checkpoint_every,
+        seeds=tuple(whole(seed, "seeds") for seed in seeds), epochs=whole(epochs, "epochs"),
+        batch_size=whole(batch_size, "batch_size"), optimizer=optimizer, lr=numbers(lr, "lr"), decay=float(decay),
+        loss=loss, l1=_by_name(l1, "l1"), l2=_by_name(l2, "l2"), penalty=penalty, masks=masks,
+        reinitialize=reinitialize, init_state=init_state, dtype=dtype, device=resolve(device),
+        checkpoint=None if checkpoint is None else Path(checkpoint),
+        checkpoint_every=whole(checkpoint_every, "checkpoint_every"),
     )  # fmt: skip
     return _train(model, data, validation, options, progress)
+
+
+def _by_name(given: Mapping[str, PerRun] | None, what: str) -> dict[str, float | tuple[float, ...]] | None:
+    if given is None:
+        return None
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{what}={given!r} must name the parameters: {{'layer1.psi': 0.1}}.")
+    return {name: numbers(value, f"{what}[{name!r}]") for name, value in given.items()}
 
 
 def _train(
     model: nn.Module, data: DataSet, validation: DataSet | None, options: Options, progress: bool | None
 ) -> Trained:
     """The loop: check, build, resume, epoch after epoch, and what it leaves."""
-    model = copy.deepcopy(model).to("cpu", options.dtype).train()  # initial values are drawn there, the same everywhere
-    check(model, data, validation, options)
+    check(data, validation, options)
+    own = _parameters.own_copy(model, options.dtype)  # on the CPU: initial values are drawn there, the same everywhere
+    try_out(own, data, validation, options)
+    _batched.set_training(own, True)
 
-    run = Run(model, data, validation, options)
+    run = Run(own, data, validation, options)
     advance = cuda_graph(run.step) if options.device.type == "cuda" and run.repeats() else run.step
     settings = _settings(run)
     done = _resume(run, settings)
@@ -128,6 +142,8 @@ def _settings(run: Run) -> dict[str, object]:
         settings["penalty"] = repr(asked.penalty)
     if len(parameters.blocks) > 1:
         settings["blocks"] = len(parameters.blocks)
+    if asked.checkpoint is not None:
+        checkpoints.text(settings)  # what cannot be saved is said now
     return settings
 
 
@@ -136,16 +152,24 @@ def _resume(run: Run, settings: Mapping[str, object]) -> int:
     path, epochs = run.options.checkpoint, run.options.epochs
     if path is None or not path.exists():
         return 0
-    done = checkpoints.restore(checkpoints.load(path, settings), run.tensors(), run.generators, run.history)
+    saved = checkpoints.load(path, settings)
+    if lacking := {*run.tensors(), "generators", "history:loss"} - saved.keys():
+        raise ValueError(f"{path} lacks {', '.join(sorted(lacking))}: remove it to start from the beginning.")
+    done = checkpoints.restore(saved, run.tensors(), run.generators, run.history)
     if done > epochs:
         raise ValueError(f"{path} is already {done} epochs old: ask for at least as many, or remove it.")
     return done
 
 
 def _save(run: Run, settings: Mapping[str, object]) -> None:
+    """Write the checkpoint; where it cannot be written any more, as on a full disk, the training goes on."""
     if run.options.checkpoint is not None:
         tensors = run.tensors() | checkpoints.progress(run.generators, run.history)
-        checkpoints.save(run.options.checkpoint, settings, tensors)
+        try:
+            checkpoints.save(run.options.checkpoint, settings, tensors)
+        except OSError as error:
+            words = f"the checkpoint could not be written ({error}); the training goes on without."
+            warnings.warn(words, RuntimeWarning, stacklevel=4)  # at the call of `fit`
 
 
 def _result(run: Run, seconds: float) -> Trained:
@@ -170,12 +194,14 @@ def _result(run: Run, seconds: float) -> Trained:
     )
 
 
-def initial(model: nn.Module, seeds: Sequence[int], *, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+def initial(
+    model: nn.Module, seeds: Iterable[SupportsIndex], *, dtype: torch.dtype = torch.float32
+) -> dict[str, Tensor]:
     """The tensors by name, (r, ...) each, from which `fit` starts the runs of these seeds, on the CPU.
 
     >>> from spectral_lens.nn.mlp import mlp
     >>> initial(mlp([20, 8, 2]), range(3))["layer1.psi"].shape
     torch.Size([3, 8, 20])
     """
-    own = copy.deepcopy(model).to("cpu", dtype)
-    return _parameters.stack(own, [_parameters.streams(seed)[0] for seed in seeds])
+    own = _parameters.own_copy(model, dtype)
+    return _parameters.stack(own, [_parameters.streams(whole(seed, "seeds"))[0] for seed in seeds])

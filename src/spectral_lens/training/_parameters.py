@@ -1,5 +1,6 @@
 """The tensors of many runs: what is trained in one matrix, what a user names at its place in it."""
 
+import copy
 import itertools
 from collections.abc import Mapping, Sequence
 
@@ -7,12 +8,14 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from spectral_lens.nn.mlp import tensors
+from spectral_lens.training._numbers import PerRun
 
-__all__ = ["PerRun", "StackedParameters", "stack", "streams"]
+__all__ = ["StackedParameters", "own_copy", "stack", "streams"]
 
-PerRun = float | Sequence[float]
+_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 
 _TOGETHER = 2**20  # parameters: with gradient, signs and what an optimiser remembers they stay in a CPU's cache
 
@@ -115,32 +118,68 @@ def _given(init_state: Mapping[str, Tensor], drawn: Mapping[str, Tensor]) -> dic
     return {name: given.detach().to(drawn[name], copy=True) for name, given in init_state.items()}
 
 
+def own_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A copy of the model on the CPU in that precision, without gradients, whose parameters can be replaced.
+
+    Raises ValueError, naming the layer, where that would be another network: for hooks, a forward pass that is an
+    object's own, parameters that no input has shaped yet, and parameters that stand in two places.
+
+    >>> own_copy(nn.Linear(3, 2), torch.float64).weight.dtype
+    torch.float64
+    """
+    for name, layer in model.named_modules():
+        named = f"{name or 'the model'} ({type(layer).__name__})"
+        if any(nn.parameter.is_lazy(parameter) for parameter in layer.parameters(recurse=False)):
+            raise ValueError(f"{named} does not know its shape yet: call the model with one batch first.")
+        if any(getattr(layer, hooks) for hooks in _HOOKS):
+            raise ValueError(
+                f"{named} has hooks, as pruning and the older weight_norm leave them: the runs' copies could not keep "
+                "them. Remove them first; torch.nn.utils.parametrizations works without."
+            )
+        if "forward" in vars(layer):
+            raise ValueError(f"{named} has a forward pass of its own: write a class for it.")
+    _refuse_shared(model)
+    own = copy.deepcopy(model).to("cpu", dtype)
+    own.zero_grad()
+    return own
+
+
+def _refuse_shared(model: nn.Module) -> None:
+    """Raise ValueError where one parameter, or the memory of one, stands in two places."""
+    places: dict[int, str] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if (other := places.setdefault(parameter.data_ptr() or id(parameter), name)) != name:
+            raise ValueError(
+                f"{name} and {other} are one parameter: give each place a layer of its own, the runs' copies could not "
+                "share it."
+            )
+
+
 def stack(model: nn.Module, seeds: Sequence[int], *, reinitialize: bool = True) -> dict[str, Tensor]:
     """Parameters and buffers of one copy of the model per seed, stacked along a leading run axis.
 
     With `reinitialize` each copy starts from its seed's own initial values (`reset_parameters` of every layer, as
-    torch's layers define it), otherwise from the model's present ones.  The model, on the CPU, is left with the last
-    copy's values, torch's global random state as it was.
-    Raises ValueError for a model in which one layer or one parameter stands in two places.
+    torch's layers define it; a layer without keeps its values), otherwise from the model's present ones.  The model, on
+    the CPU, is left with the last copy's values, torch's global random state as it was.
+    Raises ValueError for a model in which one layer or one parameter stands in two places, and with `reinitialize` for
+    a reparametrised layer, whose parameters `reset_parameters` does not reach.
 
     >>> {name: tuple(tensor.shape) for name, tensor in stack(nn.Linear(3, 2), [7, 8]).items()}
     {'weight': (2, 2, 3), 'bias': (2, 2)}
     """
-    places: dict[int, str] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        if places.setdefault(id(parameter), name) != name:
-            raise ValueError(
-                f"{name} and {places[id(parameter)]} are one parameter: give each place a layer of its own, "
-                "the runs' copies could not share it."
-            )
+    _refuse_shared(model)
+    drawn = {n: layer for n, layer in model.named_modules() if callable(getattr(layer, "reset_parameters", None))}
+    if reinitialize and (wrong := [name or "the model" for name, layer in drawn.items() if is_parametrized(layer)]):
+        raise ValueError(
+            f"{', '.join(wrong)}: a reparametrised layer cannot draw initial values; pass reinitialize=False."
+        )
     copies = []
     for seed in seeds:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # not torch.manual_seed, which reseeds the GPUs too
             if reinitialize:
-                for layer in model.modules():
-                    if callable(reset := getattr(layer, "reset_parameters", None)):
-                        reset()
+                for layer in drawn.values():
+                    layer.reset_parameters()
             copies.append({name: value.detach().clone() for name, value in tensors(model).items()})
     return {name: torch.stack([each[name] for each in copies]) for name in copies[0]}
 

@@ -57,6 +57,7 @@ class Run:
         self.x, self.y = (part.flatten(0, 1) if own else part for part in (self.data.x, self.data.y))
         self.offset = torch.arange(len(seeds), device=device).unsqueeze(1) * (self.data.samples if own else 0)
         self.buffers: Buffers = {}
+        self.writes = _batched.may_write(model)
         self.scale = _SCALE if dtype in (torch.float32, torch.bfloat16) else 1.0
         names = ("loss", "accuracy") if options.penalty is None else ("loss", "accuracy", "penalty")
         self.metrics = {name: torch.zeros(len(seeds), dtype=dtype, device=device) for name in names}
@@ -97,11 +98,16 @@ class Run:
         target = self.y.index_select(0, rows.flatten()).unflatten(0, rows.shape)
         state = parameters.state()
         buffers = self.buffers if penalty is None else None
-        out = _batched.forward(self.model, state, x, draw=self.draw, buffers=buffers)
+        inputs = x.clone() if penalty is not None and self.writes else x
+        out = _batched.forward(self.model, state, inputs, draw=self.draw, buffers=buffers)
         losses = LOSSES[self.options.loss](out, target)
         self.metrics["loss"].add_(losses.detach(), alpha=rows.shape[1])
         if penalty is not None:
             extra = penalty(Step(state, x, out, self.draw))
+            if extra.shape != losses.shape:
+                raise ValueError(
+                    f"the penalty gives {tuple(extra.shape)}: it must be one number per run, {tuple(losses.shape)}."
+                )
             self.metrics["penalty"].add_(extra.detach(), alpha=rows.shape[1])
             losses = losses + extra
         gradients = parameters.gradients(losses.sum() * self.scale)

@@ -1,6 +1,7 @@
 """A training's state in one file, so that an interrupted run goes on to the same numbers."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from torch import Tensor
 from spectral_lens._runtime import files
 from spectral_lens.datasets import fingerprint
 
-__all__ = ["load", "progress", "restore", "save"]
+__all__ = ["load", "progress", "restore", "save", "text"]
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+>")
 
 
 def save(path: Path, settings: Mapping[str, object], tensors: Mapping[str, Tensor]) -> None:
@@ -25,7 +28,7 @@ def save(path: Path, settings: Mapping[str, object], tensors: Mapping[str, Tenso
     """
     arrays = {f"tensor:{name}": value.cpu().numpy() for name, value in tensors.items()}
     with files.replacing(path) as aside, open(aside, "wb") as file:
-        np.savez(file, settings=np.array(json.dumps(_plain(settings))), **arrays)  # type: ignore[arg-type]
+        np.savez(file, settings=np.array(text(settings)), **arrays)  # type: ignore[arg-type]
 
 
 def load(path: Path, settings: Mapping[str, object]) -> dict[str, Tensor]:
@@ -48,13 +51,35 @@ def load(path: Path, settings: Mapping[str, object]) -> dict[str, Tensor]:
         raise ValueError(
             f"{path} is no readable checkpoint ({error}): remove it to start from the beginning."
         ) from error
-    now = json.loads(json.dumps(_plain(settings)))
+    now = json.loads(text(settings))
     differs = [f"{k}: {written.get(k)} then, {now.get(k)} now" for k in now | written if written.get(k) != now.get(k)]
     if differs:
         raise ValueError(
             f"{path} belongs to another experiment ({'; '.join(differs)}): remove it or name another checkpoint."
         )
     return tensors
+
+
+def text(settings: Mapping[str, object]) -> str:
+    """The settings as a file holds them and another session compares them; tensors by their hash.
+
+    Raises TypeError, naming the setting, for what is no setting, ValueError for a function or an object by its address,
+    which is another one in the next session.
+
+    >>> text({"lr": np.float32(0.5), "seeds": (1, 2)})
+    '{"lr": 0.5, "seeds": [1, 2]}'
+    """
+    for name, value in settings.items():
+        try:
+            written = json.dumps(_plain(value))
+        except TypeError as error:
+            raise TypeError(f"{name} cannot be saved in a checkpoint: {error}.") from error
+        if _ADDRESS.search(written):
+            raise ValueError(
+                f"{name} cannot be saved in a checkpoint: {written} is known by its address alone. Use a class with a "
+                "__repr__ that says all, such as a dataclass, or train without a checkpoint."
+            )
+    return json.dumps(_plain(settings))
 
 
 def _plain(value: object) -> object:
@@ -65,7 +90,7 @@ def _plain(value: object) -> object:
         return fingerprint(value)
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(each) for each in value]
-    return value
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def progress(generators: list[torch.Generator], history: dict[str, list[Tensor]]) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ only.  (Under batch normalisation in training they do not; then J^T v is the der
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import SupportsIndex
 
 import torch
 from jaxtyping import Float
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from spectral_lens.nn.gates import Gates, inside
 from spectral_lens.training._batched import Draw
-from spectral_lens.training._parameters import PerRun
+from spectral_lens.training._numbers import PerRun, numbers, whole
 
 __all__ = ["JacobianNorm", "LargestSingularValue", "OpenGates", "Penalty", "SpectralEntropy", "Step"]
 
@@ -43,10 +44,10 @@ class _JacobianPenalty:
     strength: PerRun
 
     def __post_init__(self) -> None:
-        given = torch.as_tensor(self.strength, dtype=torch.float64)
-        if given.ndim > 1 or not given.numel() or not (given.isfinite() & (given >= 0)).all():
-            raise ValueError(f"strength={self.strength} must be a finite number that is not negative, or one per run.")
-        object.__setattr__(self, "strength", tuple(given.tolist()) if given.ndim else given.item())
+        strength = numbers(self.strength, "strength")
+        if (min(strength) if isinstance(strength, tuple) else strength) < 0:
+            raise ValueError(f"strength={self.strength} must not be negative.")
+        object.__setattr__(self, "strength", strength)
 
     def of(self, step: Step) -> Float[Tensor, "r b"]:
         """What is penalised, of each sample."""
@@ -73,24 +74,25 @@ class JacobianNorm(_JacobianPenalty):
     2.5
     """
 
-    projections: int = 1
+    projections: SupportsIndex = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.projections < 1:
-            raise ValueError(f"projections={self.projections} must be at least 1.")
+        if (projections := whole(self.projections, "projections")) < 1:
+            raise ValueError(f"projections={projections} must be at least 1.")
+        object.__setattr__(self, "projections", projections)
 
     def of(self, step: Step) -> Float[Tensor, "r b"]:
         out = _outputs(step)
-        outputs = out.shape[2]
-        if self.projections > outputs:
-            raise ValueError(f"projections={self.projections}, but there are only {outputs} outputs.")
-        if self.projections == outputs:
+        outputs, projections = out.shape[2], whole(self.projections, "projections")
+        if projections > outputs:
+            raise ValueError(f"projections={projections}, but there are only {outputs} outputs.")
+        if projections == outputs:
             return _jacobian(step, out, graph=True).square().sum((2, 3))
-        normal = _normal(step.draw(torch.Size((*out.shape, self.projections))))
-        frames = _unit(normal, 2) if self.projections == 1 else torch.linalg.qr(normal).Q
+        normal = _normal(step.draw(torch.Size((*out.shape, projections))))
+        frames = _unit(normal, 2) if projections == 1 else torch.linalg.qr(normal).Q
         pulled = [_pull(step, out, v, graph=True) for v in frames.unbind(3)]
-        return outputs / self.projections * torch.stack([each.square().sum(2) for each in pulled]).sum(0)
+        return outputs / projections * torch.stack([each.square().sum(2) for each in pulled]).sum(0)
 
 
 @dataclass(frozen=True)
@@ -109,12 +111,13 @@ class LargestSingularValue(_JacobianPenalty):
     1.6
     """
 
-    steps: int = 2
+    steps: SupportsIndex = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.steps < 0:
-            raise ValueError(f"steps={self.steps} must not be negative.")
+        if (steps := whole(self.steps, "steps")) < 0:
+            raise ValueError(f"steps={steps} must not be negative.")
+        object.__setattr__(self, "steps", steps)
 
     def of(self, step: Step) -> Float[Tensor, "r b"]:
         out = _outputs(step)
@@ -126,7 +129,7 @@ class LargestSingularValue(_JacobianPenalty):
         # linear in the start, so its own pull-back is the product with J
         first = torch.autograd.grad(out, step.x, start, create_graph=True)[0]
         directions, images = [_wide(start.detach())], [_wide(first.detach().flatten(2))]
-        for _ in range(min(self.steps, out.shape[2] - 1)):
+        for _ in range(min(whole(self.steps, "steps"), out.shape[2] - 1)):
             along = images[-1].view(step.x.shape).to(step.x.dtype)
             pushed = _unit(_wide(torch.autograd.grad(first, start, along, retain_graph=True)[0]), 2)
             span = torch.stack(directions, 3)

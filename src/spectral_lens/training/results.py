@@ -72,7 +72,7 @@ def predict(
     """
     reference = next(iter(trained.state.values()))
     rows = x if per_run else x.unsqueeze(0).expand(trained.runs, *x.shape)
-    parts = (part.to(reference) for part in rows.split(chunk, 1))
+    parts = (part.to(reference, copy=_batched.may_write(trained.model)) for part in rows.split(chunk, 1))
     return torch.cat([_batched.forward(trained.model, trained.state, part) for part in parts], 1)
 
 
@@ -157,5 +157,5 @@ def evaluate(model: nn.Module, state: dict[str, Tensor], data: DataSet, loss: st
     trained = Trained(model.eval(), state, tuple(range(runs)), {}, {}, 0, 0.0)
     x, target = data.per_run(runs)
     out = predict(trained, x, per_run=True)
-    model.train()
+    _batched.set_training(model, True)
     return LOSSES[loss](out, target), num_correct(out, target) / data.samples

@@ -148,6 +148,6 @@ def random_mask(model: nn.Module, count: int, seeds: Sequence[int]) -> dict[str,
         raise ValueError(f"count={count} is not between 1 and the {sum(sizes)} trainable entries of the model.")
     chosen = torch.zeros(len(seeds), sum(sizes), dtype=torch.bool)
     for row, seed in zip(chosen, seeds, strict=True):
-        row[torch.randperm(sum(sizes), generator=torch.Generator().manual_seed(seed))[:count]] = True
+        row[torch.randperm(sum(sizes), generator=torch.Generator().manual_seed(int(seed)))[:count]] = True
     parts = zip(shapes.items(), chosen.split(sizes, 1), strict=True)
     return {name: part.reshape(len(seeds), *shape) for (name, shape), part in parts}
