@@ -3,11 +3,14 @@
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import update_bn
 
-from experiments import TIGHT
-from oracles import toy
+from experiments import DOUBLE, TIGHT, convolutional, dropping, untrained
+from oracles import data_set, measured, toy
 from spectral_lens.nn.layers import SpectralLinear
-from spectral_lens.training import accuracy, error, predict, recalibrated
+from spectral_lens.nn.mlp import mlp
+from spectral_lens.training import accuracy, error, fit, predict, recalibrated, results
+from spectral_lens.training.penalties import JacobianNorm
 
 
 def test_a_run_is_an_ordinary_module(experiment):
@@ -75,3 +78,90 @@ def test_recalibrated_statistics_are_those_of_all_the_data(experiment, name):
     changed = [key for key, value in found.state.items() if not torch.equal(value, trained.state[key])]
     assert all("norm" in key for key in changed)
     assert bool(changed) == (name != "plain")
+
+
+def parts_of(x, parts):
+    return [x[k::parts] for k in range(parts)]
+
+
+@pytest.mark.parametrize("make", [dropping, convolutional, lambda: mlp([5, 3, 3], batch_norm=True)])
+@pytest.mark.parametrize("parts", [1, 2, 5])
+def test_many_data_go_in_parts(monkeypatch, make, parts):
+    """As torch's own update_bn does with batches."""
+    trained = untrained(make())
+    data = toy(31, (2, 5, 4) if make is convolutional else (5,), 3)
+    if parts > 1:
+        monkeypatch.setattr(results, "_AT_ONCE", 1)  # three samples at a time at least
+        monkeypatch.setattr(results.math, "ceil", lambda amount: parts if amount > 10 else pytest.fail("too few parts"))
+    found = recalibrated(trained, data)
+    for r in range(trained.runs):
+        alone = trained.run(r)
+        update_bn(parts_of(data.x, parts), alone)
+        for layer in alone.modules():
+            if isinstance(layer, nn.Dropout):
+                layer.p = 0.0  # update_bn leaves it on
+        update_bn(parts_of(data.x, parts), alone)
+        for key, value in alone.state_dict().items():
+            torch.testing.assert_close(found.state[key][r], value, **TIGHT)
+
+
+def test_sorted_data_are_mixed(monkeypatch):
+    x = torch.arange(60, dtype=torch.float64)[:, None].repeat(1, 4)
+    trained = untrained(nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 2)))
+    monkeypatch.setattr(results, "_AT_ONCE", 0)
+    found = recalibrated(trained, data_set(x, torch.arange(60) % 2)).state
+    assert found["0.running_mean"][0, 0] == pytest.approx(29.5)
+    assert float(found["0.running_var"][0, 0]) > 200  # 305 in all; of three neighbours it would be 1
+    torch.testing.assert_close(found["0.num_batches_tracked"], torch.full((2,), 20))
+
+
+def lagging(**options):
+    """A quantity learned with a price on what stands before the norm, and its mean error by the evaluated networks."""
+    data = measured(80, (6,))
+    model = mlp([6, 9, 1], batch_norm=True)
+    options = {"seeds": (1, 2), "epochs": 25, "batch_size": 16, "lr": 0.05, "loss": "mse"} | options
+    return data, fit(model, data, **options, **DOUBLE)
+
+
+@pytest.mark.parametrize(
+    "price",
+    [
+        {"l1": {"layer1.psi": 0.01}},
+        {"l2": {"layer1.psi": [0.03, 0.1], "layer1.lam_in": 0.0}},
+        {"penalty": JacobianNorm((0.5, 0.0), 1)},
+    ],
+    ids=["l1", "l2", "penalty"],
+)
+def test_statistics_do_not_lag_behind_a_penalty(price):
+    data, found = lagging(**price)
+    _, behind = lagging(**price, recalibrate=False)
+    expected = recalibrated(behind, data)
+    assert all(torch.equal(value, expected.state[key]) for key, value in found.state.items())
+    assert torch.equal(found.history["loss"], behind.history["loss"])
+
+
+def test_what_shrinks_to_the_end_spoils_no_error():
+    """Each step leaves nine tenths of the layer before the norm, and the averages remember ten steps."""
+    steep = {"l2": {"layer1.psi": 0.5}, "optimizer": "sgd", "lr": 0.1, "epochs": 8}
+    data, found = lagging(**steep)
+    _, behind = lagging(**steep, recalibrate=False)
+    assert (error(behind, data) > 0.5 * (data.y - data.y.mean()).abs().mean()).all()  # of always saying the mean
+    assert (error(found, data) < 0.6 * error(behind, data)).all()
+
+
+@pytest.mark.parametrize("price", [{}, {"l1": {"layer1.psi": 0.0}}, {"l2": {"layer1.psi": [0.0, 0.0]}}, {"l1": {}}])
+def test_without_a_penalty_the_averages_are_those_of_the_training(price):
+    data, found = lagging(**price)
+    _, kept = lagging(recalibrate=False)
+    _, anew = lagging(recalibrate=True)
+    assert all(torch.equal(value, kept.state[key]) for key, value in found.state.items())
+    assert all(torch.equal(value, recalibrated(kept, data).state[key]) for key, value in anew.state.items())
+    assert not torch.equal(kept.state["norm1.running_mean"], anew.state["norm1.running_mean"])
+
+
+def test_a_training_goes_on_from_the_averages_that_it_had(tmp_path):
+    price, path = {"l1": {"layer1.psi": 0.01}}, tmp_path / "run.npz"
+    lagging(**price, epochs=4, checkpoint=path)
+    _, found = lagging(**price, epochs=9, checkpoint=path)
+    _, expected = lagging(**price, epochs=9)
+    assert all(torch.equal(value, expected.state[key]) for key, value in found.state.items())

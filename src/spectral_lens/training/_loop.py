@@ -22,7 +22,7 @@ from spectral_lens.training._options import Options, check
 from spectral_lens.training._run import Run
 from spectral_lens.training._trial import try_out
 from spectral_lens.training.penalties import Penalty
-from spectral_lens.training.results import Trained
+from spectral_lens.training.results import Trained, recalibrated
 
 __all__ = ["fit", "initial"]
 
@@ -43,6 +43,7 @@ def fit(
     penalty: Penalty | None = None,
     masks: Mapping[str, Tensor] | None = None,
     validation: DataSet | None = None,
+    recalibrate: bool | None = None,
     reinitialize: bool = True,
     init_state: Mapping[str, Tensor] | None = None,
     dtype: torch.dtype = torch.float32,
@@ -63,9 +64,10 @@ def fit(
     present ones.  init_state: tensors by name, (r, ...) each, that take their place, such as another training's state.
     optimizer: "adam", "adamax" or "sgd" with torch's defaults.  loss: "cross_entropy", "mse" or "mae".
     Trained are the parameters with `requires_grad`; where `masks[name]` is False (boolean, of the parameter's shape,
-    or with a run axis in front) an entry keeps its initial value.  checkpoint: an .npz file, written every
-    `checkpoint_every` epochs, from which the same call goes on to the same numbers.  progress: None shows a bar in a
-    terminal only.
+    or with a run axis in front) an entry keeps its initial value.  recalibrate: whether the running averages of batch
+    normalisation are taken anew at the end (see `recalibrated`): layers that shrink until then leave them behind, so
+    None does it where anything is penalised.  checkpoint: an .npz file, written every `checkpoint_every` epochs, from
+    which the same call goes on to the same numbers.  progress: None shows a bar in a terminal only.
 
     A run fails at the first step, counted from 0, whose loss with its penalty is infinite or NaN, or with the last
     update (see `Trained`).  It is named in a RuntimeWarning and in `Trained.failed`; the others finish.
@@ -82,7 +84,7 @@ def fit(
         seeds=tuple(whole(seed, "seeds") for seed in seeds), epochs=whole(epochs, "epochs"),
         batch_size=whole(batch_size, "batch_size"), optimizer=optimizer, lr=numbers(lr, "lr"), decay=float(decay),
         loss=loss, l1=_by_name(l1, "l1"), l2=_by_name(l2, "l2"), penalty=penalty, masks=masks,
-        reinitialize=reinitialize, init_state=init_state, dtype=dtype, device=resolve(device),
+        recalibrate=recalibrate, reinitialize=reinitialize, init_state=init_state, dtype=dtype, device=resolve(device),
         checkpoint=None if checkpoint is None else Path(checkpoint),
         checkpoint_every=whole(checkpoint_every, "checkpoint_every"),
     )  # fmt: skip
@@ -183,7 +185,7 @@ def _result(run: Run, seconds: float) -> Trained:
         words = f"loss or parameters turned non-finite in {named}; the other runs finished."
         warnings.warn(words, RuntimeWarning, stacklevel=4)  # at the call of `fit`
     state = {name: value.detach().clone() for name, value in parameters.state().items()}
-    return Trained(
+    trained = Trained(
         model=run.model.eval(),
         state={name: state[name] for name in parameters.order},
         seeds=seeds,
@@ -192,6 +194,8 @@ def _result(run: Run, seconds: float) -> Trained:
         steps=int(run.count),
         seconds=seconds,
     )
+    anew = run.options.penalised if run.options.recalibrate is None else run.options.recalibrate
+    return recalibrated(trained, run.data) if anew else trained
 
 
 def initial(

@@ -34,12 +34,19 @@ class Options:
     l2: Mapping[str, Numbers] | None
     penalty: Penalty | None
     masks: Mapping[str, Tensor] | None
+    recalibrate: bool | None
     reinitialize: bool
     init_state: Mapping[str, Tensor] | None
     dtype: torch.dtype
     device: torch.device
     checkpoint: Path | None
     checkpoint_every: int
+
+    @property
+    def penalised(self) -> bool:
+        """Whether anything but the loss moves a parameter."""
+        strengths = [*(self.l1 or {}).values(), *(self.l2 or {}).values()]
+        return self.penalty is not None or any(any(each) if isinstance(each, tuple) else each for each in strengths)
 
 
 def check(data: DataSet, validation: DataSet | None, options: Options) -> None:

@@ -1,18 +1,23 @@
 """What a training leaves: the networks of all runs, what they answer, and how well."""
 
 import copy
+import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from spectral_lens._runtime import memory
 from spectral_lens.datasets import DataSet
 from spectral_lens.nn.mlp import tensors
 from spectral_lens.training import _batched
 from spectral_lens.training.losses import LOSSES, num_correct
 
 __all__ = ["Trained", "accuracy", "error", "evaluate", "predict", "recalibrated"]
+
+_AT_ONCE = 2**31  # bytes that a pass through a network may make
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,8 @@ def error(trained: Trained, data: DataSet) -> Float[Tensor, " r"]:
 def recalibrated(trained: Trained, data: DataSet) -> Trained:
     """The runs with the mean and variance of all the data in their batch normalisation, layer after layer.
 
-    Running averages lag behind layers that shrink until the end of a training.  Dropout is off.
+    Running averages lag behind layers that shrink until the end of a training.  Dropout is off.  Data that take more
+    than 2 GB on their way through the network go in several parts, over which the statistics are averaged.
 
     >>> from spectral_lens.datasets import synthetic
     >>> from spectral_lens.nn.mlp import mlp
@@ -127,18 +133,29 @@ def recalibrated(trained: Trained, data: DataSet) -> Trained:
     >>> torch.equal(recalibrated(trained, data).state["norm1.running_mean"], trained.state["norm1.running_mean"])
     False
     """
+    if not _with_statistics(trained.model):
+        return trained
     runs = []
     for r in range(trained.runs):
         model = trained.run(r)
-        for layer in model.modules():
-            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-                layer.reset_running_stats()
-                layer.momentum = None  # the mean over all that it sees
-                layer.train()
-        model(data.run(r).x.to(next(model.parameters())))
+        x = data.run(r).x.to(next(model.parameters()))
+        each = memory.bytes_per_sample(lambda n, model=model, x=x: model(x[:n].clone()))  # type: ignore[misc]
+        parts = math.ceil(len(x) / max(3, _AT_ONCE // each))
+        for layer in _with_statistics(model):
+            layer.reset_running_stats()
+            layer.momentum = None  # the mean over all that it sees
+            layer.train()
+        for k in range(parts):
+            model(x[k::parts].clone())  # every so many, as data may be sorted
         runs.append(tensors(model))
     state = {name: torch.stack([each[name].detach() for each in runs]) for name in trained.state}
     return replace(trained, state=state)
+
+
+def _with_statistics(model: nn.Module) -> list[Any]:
+    """The layers that keep running averages of what they see in training."""
+    norms = (layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._NormBase))
+    return [layer for layer in norms if layer.running_mean is not None]
 
 
 @torch.no_grad()
