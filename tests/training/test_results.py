@@ -9,7 +9,7 @@ from experiments import DOUBLE, TIGHT, convolutional, dropping, untrained
 from oracles import data_set, measured, toy
 from spectral_lens.nn.layers import SpectralLinear
 from spectral_lens.nn.mlp import mlp
-from spectral_lens.training import accuracy, error, fit, predict, recalibrated, results
+from spectral_lens.training import Trained, accuracy, error, fit, predict, recalibrated, results
 from spectral_lens.training.penalties import JacobianNorm
 
 
@@ -165,3 +165,122 @@ def test_a_training_goes_on_from_the_averages_that_it_had(tmp_path):
     _, found = lagging(**price, epochs=9, checkpoint=path)
     _, expected = lagging(**price, epochs=9)
     assert all(torch.equal(value, expected.state[key]) for key, value in found.state.items())
+
+
+# ---- modules that were trained elsewhere
+
+
+class Own(nn.Module):
+    """What fit cannot train: recurrent, with branches, and it writes to its inputs."""
+
+    def __init__(self, outputs=3):
+        super().__init__()
+        self.r, self.f = nn.GRU(1, 4, batch_first=True), nn.Linear(4, outputs)
+
+    def forward(self, x):
+        x = x.mul_(2)
+        out = self.f(self.r(x.unsqueeze(2))[0][:, -1])
+        return out if float(out.detach().sum()) > 1e9 else 3 * out
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("chunk", [1, 4, 1000])
+def test_a_module_is_one_run(dtype, chunk):
+    model, data = Own().to(dtype).eval(), toy(23, (5,), 3)
+    x = data.x.clone()
+    out = model(x.to(dtype, copy=True)).detach()
+    torch.testing.assert_close(predict(model, data.x, chunk=chunk), out)
+    assert not predict(model, data.x).requires_grad
+    found = accuracy(model, data)
+    assert found.shape == ()
+    assert found == pytest.approx(float((out.argmax(1) == data.y).double().mean()))
+    assert torch.equal(data.x, x)
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["convolution", "everything", "plain"])
+def test_a_run_is_judged_like_all_runs(experiment, name):
+    _, options, trained = experiment(name)
+    data, found = options["data"], accuracy(trained, options["data"])
+    for r in range(3):
+        assert torch.equal(accuracy(trained.run(r), data.run(r)), found[r])
+
+
+def test_a_module_has_an_error_too(experiment):
+    _, options, trained = experiment("a quantity, the rate falling")
+    found = error(trained, options["data"])
+    for r in range(3):
+        torch.testing.assert_close(error(trained.run(r), options["data"]), found[r], **TIGHT)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.float16, torch.float64])
+def test_inputs_of_any_kind(dtype):
+    x = torch.randint(9, (7, 5)).to(dtype)
+    trained = untrained(dropping())
+    expected = predict(trained, x.double())
+    torch.testing.assert_close(predict(trained, x), expected)
+    torch.testing.assert_close(predict(trained.run(1), x), expected[1])
+
+
+def test_a_quantity_has_no_accuracy(experiment):
+    _, options, trained = experiment("a quantity, the rate falling")
+    for network in (trained, trained.run(0)):
+        with pytest.raises(ValueError, match="toy has no classes but a quantity, a quantity, m: ask for the error"):
+            accuracy(network, options["data"])
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (nn.Linear(5, 1), r"3 classes, but the outputs are \(1,\)"),
+        (nn.Linear(5, 2), r"3 classes, but the outputs are \(2,\)"),
+        (nn.Sequential(nn.Linear(5, 3), nn.Flatten(0)), "must be one tensor with the outputs of each sample"),
+        (nn.RNN(5, 3), "returns tuple"),
+        (nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3)), r"1 \(BatchNorm1d\) is in training mode"),
+        (
+            nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3, track_running_stats=False)).eval(),
+            "1 .*no running statistics",
+        ),
+        (nn.Sequential(nn.Dropout(0.5), nn.Linear(5, 3)), r"0 \(Dropout\) is in training mode"),
+        (nn.Sequential(nn.RReLU(), nn.Linear(5, 3)), r"0 \(RReLU\) is in training mode"),
+    ],
+)
+def test_modules_whose_accuracy_would_mean_nothing(model, message):
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match=message):
+        accuracy(model, toy(9, (5,), 3, dtype=torch.float32))
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_a_module_is_no_three_runs():
+    with pytest.raises(ValueError, match="3 runs, but there are 1 runs"):
+        accuracy(nn.Linear(5, 2), toy(9, (5,), 2, runs=3, dtype=torch.float32))
+    with pytest.raises(ValueError, match="a module is one run"):
+        predict(nn.Linear(5, 2), torch.zeros(3, 9, 5), per_run=True)
+    with pytest.raises(ValueError, match=r"one value a sample, but the outputs are \(2,\)"):
+        error(nn.Linear(5, 2), measured(9, (5,), dtype=torch.float32))
+
+
+# ---- in one line
+
+
+def test_a_training_is_shown_in_one_line(experiment):
+    trained = experiment("everything")[2]
+    line = repr(trained)
+    assert line.count("\n") == 0
+    assert len(line) < 250
+    loss = trained.history["loss"][-1]
+    assert line.startswith("Sequential: 3 runs (seed 7, 2, 11), 9 steps with toy, ")
+    assert f"loss {loss.mean():.3g} ± {loss.std():.2g}, accuracy " in line
+    assert "validation_loss" in line
+    _, _, quantity = experiment("a quantity, the rate falling")
+    assert "accuracy" not in repr(quantity)
+
+
+def test_what_the_line_says_of_one_of_many_and_of_failed_runs():
+    history = {"loss": torch.tensor([[1.0], [0.25]])}
+    one = Trained(nn.Linear(2, 1), {}, (4,), history, {}, 7, 1.0)
+    assert repr(one) == "Linear: 1 run (seed 4), 7 steps, loss 0.25"
+    history = {"loss": torch.full((2, 12), 0.5).index_fill(1, torch.tensor([3]), torch.nan)}
+    many = Trained(nn.Linear(2, 1), {}, tuple(range(12)), history, {3: 5}, 7, 1.0)
+    assert repr(many) == "Linear: 12 runs (seed 0, 1, ..., 11), 7 steps, loss 0.5 ± 0, run 3 failed at step 5"

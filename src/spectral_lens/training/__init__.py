@@ -1,6 +1,7 @@
 """Training many runs of one experiment side by side.
 
-`fit` trains, `Trained` is what it leaves; `predict`, `accuracy`, `error` and `recalibrated` look at that.  Modules:
+`fit` trains, `Trained` is what it leaves; `predict`, `accuracy`, `error` and `recalibrated` look at that, the first
+three also at a module that was trained elsewhere.  Modules:
 `optimizers`, `losses`, `penalties`, `subsets` (which parameters a training may move), `checkpoints`, `results`.
 """
 

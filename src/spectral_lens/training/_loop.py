@@ -193,6 +193,7 @@ def _result(run: Run, seconds: float) -> Trained:
         failed=failed,
         steps=int(run.count),
         seconds=seconds,
+        data=run.data.name,
     )
     anew = run.options.penalised if run.options.recalibrate is None else run.options.recalibrate
     return recalibrated(trained, run.data) if anew else trained

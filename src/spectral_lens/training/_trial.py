@@ -17,6 +17,7 @@ from spectral_lens.datasets import DataSet
 from spectral_lens.nn.mlp import tensors
 from spectral_lens.training._batched import forward, set_training
 from spectral_lens.training._options import Options
+from spectral_lens.training.results import check_evaluated
 
 __all__ = ["try_out"]
 
@@ -41,6 +42,8 @@ def try_out(model: nn.Module, data: DataSet, validation: DataSet | None, options
     """
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError("nothing to train: every parameter of the model is frozen.")
+    if validation is not None:
+        check_evaluated(copy.deepcopy(model).eval())
     with torch.random.fork_rng(devices=[]):
         for part in (data,) if validation is None else (data, validation):
             _check_outputs(copy.deepcopy(model).eval(), part, options)

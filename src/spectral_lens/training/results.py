@@ -6,29 +6,30 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor, nn
 
 from spectral_lens._runtime import memory
 from spectral_lens.datasets import DataSet
+from spectral_lens.nn.gates import Gates
 from spectral_lens.nn.mlp import tensors
 from spectral_lens.training import _batched
 from spectral_lens.training.losses import LOSSES, num_correct
 
-__all__ = ["Trained", "accuracy", "error", "evaluate", "predict", "recalibrated"]
+__all__ = ["Network", "Trained", "accuracy", "check_evaluated", "error", "evaluate", "predict", "recalibrated"]
 
 _AT_ONCE = 2**31  # bytes that a pass through a network may make
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trained:
-    """All runs of one experiment.
+    """All runs of one experiment; shown in one line.
 
     model: the network that they share; state: its parameters and buffers by name, (r, ...) each; history: "loss" and
     "accuracy" as met while training, with a penalty "penalty", and with validation data "validation_loss" and
     "validation_accuracy", (epochs, r) each (accuracy is nan for a regression); failed: by run, the first step, counted
     from 0, whose loss with its penalty was infinite or NaN, or `steps` where only a trained parameter is, at the end;
-    steps: of each run; seconds: wall time.
+    steps: of each run; seconds: wall time; data: the name of what they were trained with.
 
     >>> from spectral_lens.datasets import synthetic
     >>> from spectral_lens.nn.mlp import mlp
@@ -37,6 +38,8 @@ class Trained:
     >>> trained = fit(mlp([20, 8, 2]), data, seeds=range(3), epochs=2)
     >>> trained.runs, trained.steps, trained.history["accuracy"].shape
     (3, 2, torch.Size([2, 3]))
+    >>> trained  # doctest: +ELLIPSIS
+    Sequential: 3 runs (seed 0, 1, 2), 2 steps with independent, loss ... ± ..., accuracy ... ± ...
     """
 
     model: nn.Module
@@ -46,6 +49,19 @@ class Trained:
     failed: dict[int, int]
     steps: int
     seconds: float
+    data: str = ""
+
+    def __repr__(self) -> str:
+        seeds = [str(seed) for seed in self.seeds]
+        shown = ", ".join(seeds if len(seeds) < 6 else [*seeds[:2], "...", seeds[-1]])
+        last = {name: values[-1] for name, values in self.history.items() if not values[-1].isnan().all()}
+        parts = [
+            f"{self.runs} run{'s' * (self.runs != 1)} (seed {shown})",
+            f"{self.steps} steps" + (f" with {self.data}" if self.data else ""),
+            *(f"{name} {_spread(values)}" for name, values in last.items()),
+            *(f"run {r} failed at step {step}" for r, step in self.failed.items()),
+        ]
+        return f"{type(self.model).__name__}: {', '.join(parts)}"
 
     @property
     def runs(self) -> int:
@@ -61,46 +77,105 @@ class Trained:
         return model
 
 
+Network = Trained | nn.Module
+
+
+def _spread(values: Tensor) -> str:
+    """Mean and standard deviation over the runs."""
+    values = values[~values.isnan()]
+    return f"{float(values.mean()):.3g}" + (f" ± {float(values.std()):.2g}" if len(values) > 1 else "")
+
+
 @torch.no_grad()
 def predict(
-    trained: Trained, x: Float[Tensor, "*shape"], *, per_run: bool = False, chunk: int = 4096
-) -> Float[Tensor, "r n *k"]:
+    network: Network, x: Num[Tensor, "*shape"], *, per_run: bool = False, chunk: int = 4096
+) -> Float[Tensor, "r n *k"] | Float[Tensor, "n *k"]:
     """The outputs of every run for the inputs x, (n, *d), or (r, n, *d) with `per_run`; `chunk` samples at a time.
 
-    >>> from spectral_lens.datasets import synthetic
-    >>> from spectral_lens.nn.mlp import mlp
-    >>> from spectral_lens.training import fit
-    >>> data = synthetic.independent(200, seeds=range(3))
-    >>> trained = fit(mlp([20, 8, 2]), data, seeds=range(3), epochs=2)
-    >>> predict(trained, torch.zeros(5, 20)).shape
-    torch.Size([3, 5, 2])
-    """
-    reference = next(iter(trained.state.values()))
-    rows = x if per_run else x.unsqueeze(0).expand(trained.runs, *x.shape)
-    parts = (part.to(reference, copy=_batched.may_write(trained.model)) for part in rows.split(chunk, 1))
-    return torch.cat([_batched.forward(trained.model, trained.state, part) for part in parts], 1)
-
-
-def accuracy(trained: Trained, data: DataSet) -> Float[Tensor, " r"]:
-    """The share of samples that each run classifies correctly.
+    A module gives (n, *k), for inputs (n, *d).
+    Raises ValueError where the outputs of a sample would depend on the others: for layers in training mode, and for
+    batch normalisation without running statistics.
 
     >>> from spectral_lens.datasets import synthetic
     >>> from spectral_lens.nn.mlp import mlp
     >>> from spectral_lens.training import fit
     >>> data = synthetic.independent(200, seeds=range(3))
     >>> trained = fit(mlp([20, 8, 2]), data, seeds=range(3), epochs=2)
-    >>> accuracy(trained, data).shape
-    torch.Size([3])
+    >>> predict(trained, torch.zeros(5, 20)).shape, predict(trained.run(1), torch.zeros(5, 20)).shape
+    (torch.Size([3, 5, 2]), torch.Size([5, 2]))
     """
-    x, y = data.per_run(trained.runs)
-    out = predict(trained, x, per_run=True)
-    return num_correct(out, y.to(out.device)) / data.samples
+    model = network.model if isinstance(network, Trained) else network
+    check_evaluated(model)
+    if not isinstance(network, Trained):
+        if per_run:
+            raise ValueError("per_run: a module is one run, its inputs are (n, *d).")
+        return torch.cat([_called(model, part) for part in x.split(chunk)])
+    reference = next(iter(network.state.values()))
+    rows = x if per_run else x.unsqueeze(0).expand(network.runs, *x.shape)
+    parts = (part.to(reference, copy=_batched.may_write(model)) for part in rows.split(chunk, 1))
+    return torch.cat([_batched.forward(model, network.state, part) for part in parts], 1)
 
 
-def error(trained: Trained, data: DataSet) -> Float[Tensor, " r"]:
-    """The mean absolute error of each run, in the unit of the quantity that y measures.
+def _called(model: nn.Module, x: Tensor) -> Tensor:
+    """The outputs of a module for inputs in its precision and on its device, which it may write to."""
+    floating = (tensor for tensor in tensors(model).values() if tensor.is_floating_point())
+    out = model(x.to(next(floating, x), copy=True))
+    if not isinstance(out, Tensor) or len(out) != len(x):
+        raise ValueError(
+            f"the model returns {type(out).__name__}: it must be one tensor with the outputs of each sample."
+        )
+    return out
 
-    Raises ValueError for data with classes.
+
+def check_evaluated(model: nn.Module) -> None:
+    """Raise ValueError, naming the layer, where outputs depend on other samples or on chance.
+
+    >>> check_evaluated(nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5)))
+    Traceback (most recent call last):
+    ValueError: 1 (Dropout) is in training mode: call model.eval() first.
+    """
+    norms, random = nn.modules.batchnorm._NormBase, (nn.modules.dropout._DropoutNd, nn.RReLU, Gates)
+    for name, layer in model.named_modules():
+        named = f"{name or 'the model'} ({type(layer).__name__})"
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.running_mean is None:
+            raise ValueError(f"{named} has no running statistics: its outputs depend on the other samples.")
+        if layer.training and isinstance(layer, (norms, *random)):
+            raise ValueError(f"{named} is in training mode: call model.eval() first.")
+
+
+def _outputs(network: Network, data: DataSet) -> tuple[Float[Tensor, "r n *k"], Num[Tensor, "r n"]]:
+    """What every run says of the data, and what is right; a module is one run."""
+    x, y = data.per_run(network.runs if isinstance(network, Trained) else 1)
+    out = predict(network, x, per_run=True) if isinstance(network, Trained) else predict(network, x[0])[None]
+    return out, y.to(out.device)
+
+
+def accuracy(network: Network, data: DataSet) -> Float[Tensor, "*r"]:
+    """The share of samples that each run classifies correctly; of a module one number.
+
+    Raises ValueError for a quantity, for less outputs than classes, and as `predict` does.
+
+    >>> from spectral_lens.datasets import synthetic
+    >>> from spectral_lens.nn.mlp import mlp
+    >>> from spectral_lens.training import fit
+    >>> data = synthetic.independent(200, seeds=range(3))
+    >>> trained = fit(mlp([20, 8, 2]), data, seeds=range(3), epochs=2)
+    >>> accuracy(trained, data).shape, accuracy(trained.run(0), data.run(0)).shape
+    (torch.Size([3]), torch.Size([]))
+    """
+    if data.quantity:
+        raise ValueError(f"{data.name} has no classes but a quantity, {data.quantity}: ask for the error.")
+    out, y = _outputs(network, data)
+    if out.ndim != 3 or out.shape[2] < data.classes:
+        raise ValueError(f"{data.name} has {data.classes} classes, but the outputs are {tuple(out.shape[2:])}.")
+    right = num_correct(out, y) / data.samples
+    return right if isinstance(network, Trained) else right[0]
+
+
+def error(network: Network, data: DataSet) -> Float[Tensor, "*r"]:
+    """The mean absolute error of each run, in the unit of the quantity that y measures; of a module one number.
+
+    Raises ValueError for data with classes, for more than one output, and as `predict` does.
 
     >>> from dataclasses import replace
     >>> from spectral_lens.datasets import synthetic
@@ -113,9 +188,11 @@ def error(trained: Trained, data: DataSet) -> Float[Tensor, " r"]:
     """
     if not data.quantity:
         raise ValueError(f"{data.name} has classes: ask for the accuracy.")
-    x, y = data.per_run(trained.runs)
-    out = predict(trained, x, per_run=True)
-    return LOSSES["mae"](out, y.to(out))
+    out, y = _outputs(network, data)
+    if out.numel() != y.numel():
+        raise ValueError(f"{data.name} has one value a sample, but the outputs are {tuple(out.shape[2:])}.")
+    away = LOSSES["mae"](out, y.to(out))
+    return away if isinstance(network, Trained) else away[0]
 
 
 @torch.no_grad()
