@@ -1,6 +1,7 @@
 """Prices on the Jacobian's spectrum against the Jacobian written out, one run at a time."""
 
 import math
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -8,11 +9,12 @@ from torch import nn
 
 from oracles import toy
 from spectral_lens.datasets import synthetic
+from spectral_lens.nn.gates import StochasticGates
 from spectral_lens.nn.mlp import mlp
 from spectral_lens.training import Step, fit
 from spectral_lens.training._batched import forward
 from spectral_lens.training._parameters import stack
-from spectral_lens.training.penalties import JacobianNorm, LargestSingularValue, SpectralEntropy
+from spectral_lens.training.penalties import JacobianNorm, LargestSingularValue, OpenGates, SpectralEntropy
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -310,6 +312,182 @@ def test_other_bad_options():
         JacobianNorm(1.0, 5)(step)
     with pytest.raises(ValueError, match="2 values for 3 runs"):
         SpectralEntropy((1.0, 2.0))(step)
+
+
+# ---- in a loop of one's own
+
+
+def normed():
+    return nn.Sequential(nn.Linear(7, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 4)), (7,)
+
+
+def recurrent():
+    """What fit cannot train side by side."""
+
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.r, self.f = nn.RNN(2, 5, batch_first=True), nn.Linear(5, 3)
+
+        def forward(self, x):
+            out = self.f(self.r(x)[0][:, -1])
+            return out if float(out.detach().sum()) < 1e9 else -out
+
+    return Recurrent(), (3, 2)
+
+
+def in_place():
+    return nn.Sequential(nn.LeakyReLU(0.1, inplace=True), nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 4)), (5,)
+
+
+OWN = [*NETWORKS, normed, recurrent, in_place]
+
+
+def jacobians(model, x):
+    """J of each sample, (n, k, d), by autograd, one output at a time; a norm takes the batch's statistics."""
+    x = x.detach().clone().requires_grad_()
+    out = model(x.clone()).flatten(1)
+    rows = [torch.autograd.grad(column.sum(), x, create_graph=True)[0].flatten(1) for column in out.unbind(1)]
+    return torch.stack(rows, 1)
+
+
+def plain_algebra(penalty, J):
+    s = torch.linalg.svdvals(J)
+    if isinstance(penalty, JacobianNorm):
+        return penalty.strength * s.square().sum(1).mean()
+    if isinstance(penalty, LargestSingularValue):
+        return penalty.strength * s[:, 0].square().mean()
+    p = s.square() / s.square().sum(1, keepdim=True)
+    return penalty.strength * (p * p.log()).sum(1).mean()
+
+
+def exact(outputs):
+    return [JacobianNorm(0.3, outputs), LargestSingularValue(0.3, 9), SpectralEntropy(0.3)]
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("make", OWN)
+def test_of_a_model_it_is_a_number_with_the_derivatives_of_plain_algebra(make, training):
+    torch.manual_seed(3)
+    model, shape = make()
+    model.train(training)
+    x = torch.randn(5, *shape)
+    kept, before = x.clone(), {key: value.clone() for key, value in model.state_dict().items()}
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for penalty in exact(model(x.clone()).shape[1]):
+        if make is normed and training and isinstance(penalty, LargestSingularValue):
+            continue  # the samples depend on each other, and J^T v is no product of one sample's
+        model.load_state_dict(before)
+        found = penalty(model, x)
+        assert found.shape == ()
+        assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+        expected = plain_algebra(penalty, jacobians(model, x))
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+        slopes = (
+            torch.autograd.grad(each, parameters, allow_unused=True, materialize_grads=True)
+            for each in (found, expected)
+        )
+        for one, other in zip(*slopes, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-10)
+    assert torch.equal(x, kept)
+    assert not x.requires_grad
+    assert all(parameter.grad is None for parameter in parameters)
+
+
+@pytest.mark.parametrize("penalty", PENALTIES, ids=repr)
+def test_of_a_model_it_is_that_of_a_run_alone(penalty):
+    model, step = step_of(dense)
+    for r in range(RUNS):
+        state = {name: value[r : r + 1] for name, value in step.state.items()}
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(state[name][0])
+        x = step.x.detach()[r : r + 1].requires_grad_()
+        alone = penalty(Step(state, x, forward(model, state, x), drawing(r)))
+        found = penalty(model, x[0].detach(), generator=torch.Generator().manual_seed(r))
+        torch.testing.assert_close(found, alone[0])
+
+
+@pytest.mark.parametrize("penalty", PENALTIES, ids=repr)
+def test_inputs_may_hang_on_a_graph(penalty):
+    """Then what they were computed from is moved, too; finite differences say how."""
+    model, _ = dense()
+    encoder, raw = nn.Linear(3, 7), torch.randn(4, 3)
+
+    def value():
+        return penalty(model, encoder(raw).tanh(), generator=torch.Generator().manual_seed(5))
+
+    (slope,) = torch.autograd.grad(value(), encoder.bias)
+    if getattr(penalty, "sampled", False):
+        return  # right on average only
+    with torch.no_grad():
+        for i in range(7):
+            ends = []
+            for shift in (1e-5, -2e-5):
+                encoder.bias[i] += shift
+                ends.append(value().item())
+            encoder.bias[i] += 1e-5
+            assert slope[i].item() == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-4, abs=1e-8)
+
+
+def test_a_leaf_that_asks_for_gradients_and_a_loss_behind_it():
+    model, x = dense()[0], torch.randn(4, 7, requires_grad=True)
+    (model(x).square().mean() + JacobianNorm(0.1, 4)(model, x)).backward()
+    assert x.grad is not None
+    with torch.no_grad():
+        value = JacobianNorm(0.1, 4)(model, x)
+    assert not value.requires_grad
+    torch.testing.assert_close(value, JacobianNorm(0.1, 4)(model, x).detach())
+
+
+@pytest.mark.parametrize("penalty", PENALTIES, ids=repr)
+def test_a_loop_of_ones_own_lowers_what_is_penalised(penalty):
+    data, ends = toy(60, (6,), 3), []
+    for strength in (0.0, 1.0):
+        torch.manual_seed(1)
+        model = nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, 3))
+        optimizer, draw = torch.optim.Adam(model.parameters(), lr=0.02), torch.Generator().manual_seed(2)
+        own = type(penalty)(strength, *list(vars(penalty).values())[1:])
+        for _ in range(40):
+            optimizer.zero_grad()
+            (nn.functional.cross_entropy(model(data.x), data.y) + own(model, data.x, generator=draw)).backward()
+            optimizer.step()
+        measure = next(each for each in exact(3) if type(each) is type(penalty))
+        ends.append(measure(model, data.x).item())
+    assert ends[1] < ends[0] - 0.1 * abs(ends[0])
+
+
+def test_open_gates_of_a_model():
+    gates = StochasticGates(5)
+    model = nn.Sequential(OrderedDict(gates=gates, last=nn.Linear(5, 2)))
+    found = OpenGates(gates, 0.1)(model, torch.randn(3, 5))
+    expected = 0.1 * sum(0.5 * (1 + math.erf(float(mu) / 0.5 / 2**0.5)) for mu in gates.location.detach())
+    assert found.item() == pytest.approx(expected)
+    found.backward()
+    assert (gates.location.grad > 0).all()
+    with pytest.raises(ValueError, match="no layer named gates"):
+        OpenGates(gates, 0.1)(nn.Linear(5, 2), torch.randn(3, 5))
+
+
+@pytest.mark.parametrize(
+    ("model", "x", "message"),
+    [
+        (nn.Linear(5, 2), torch.ones(3, 5, dtype=torch.uint8), r"x is torch.uint8 \(3, 5\)"),
+        (nn.Linear(5, 2), torch.ones(5), r"x is torch.float32 \(5,\)"),
+        (nn.Linear(5, 2), torch.ones(0, 5), r"at least one"),
+        (nn.Linear(5, 2), None, "x is NoneType: penalty.model, x."),
+        (nn.RNN(5, 2), torch.ones(3, 5), "one tensor"),
+        (nn.Sequential(nn.Linear(5, 2), nn.Flatten(0)), torch.ones(3, 5), "one tensor"),
+    ],
+)
+def test_what_has_no_penalty(model, x, message):
+    with pytest.raises(ValueError, match=message):
+        JacobianNorm(0.1)(model.float(), x)
+
+
+def test_one_network_has_one_strength():
+    with pytest.raises(ValueError, match="2 values for 1 runs"):
+        JacobianNorm((0.1, 0.2))(nn.Linear(5, 2), torch.randn(3, 5))
 
 
 # ---- training

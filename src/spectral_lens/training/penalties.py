@@ -1,19 +1,33 @@
-"""Penalties on the spectrum of the input Jacobian J (k x d), for `training.fit(penalty=...)`.
+"""Penalties on the spectrum of the input Jacobian J (k x d), for `training.fit(penalty=...)` or a loop of one's own.
 
 Each is a function of J at every sample of the batch, averaged over the batch, times the strength of the run.  A product
 with J is one backward pass for all runs and samples together: the outputs of a sample depend on that sample's inputs
 only.  (Under batch normalisation in training they do not; then J^T v is the derivative of the batch's sum of v f.)
+
+In a loop of one's own a penalty is a number to add to the loss:
+
+>>> model = nn.Sequential(nn.Linear(4, 9), nn.Tanh(), nn.Linear(9, 3))
+>>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+>>> x, y = torch.randn(20, 4), torch.arange(20) % 3
+>>> penalty = JacobianNorm(0.01)
+>>> for step in range(5):
+...     loss = nn.functional.cross_entropy(model(x), y) + penalty(model, x)
+...     optimizer.zero_grad()
+...     loss.backward()
+...     optimizer.step()
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import SupportsIndex
+from typing import SupportsIndex, overload
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from spectral_lens.nn.gates import Gates, inside
+from spectral_lens.nn.mlp import tensors
 from spectral_lens.training._batched import Draw
 from spectral_lens.training._numbers import PerRun, numbers, whole
 
@@ -37,8 +51,35 @@ class Step:
 Penalty = Callable[[Step], Tensor]  # (r,), what each run's loss rises by
 
 
+class _Penalty:
+    """Called by `fit` with a step of all runs; in a loop of one's own with a model and a batch.
+
+    penalty(model, x) is a number, with derivatives by the parameters and, where x hangs on a graph, by what x was
+    computed from.  It takes a forward pass of its own, in the model's mode; nothing is written to the model or to x.
+    generator: of the random directions, torch's own by default.
+    Raises ValueError for inputs that are not floating (n, *d), and for outputs that are not one tensor (n, *k).
+    """
+
+    def of_runs(self, step: Step) -> Float[Tensor, " r"]:
+        """What the loss of each run rises by."""
+        raise NotImplementedError
+
+    @overload
+    def __call__(self, network: Step) -> Tensor: ...
+    @overload
+    def __call__(self, network: nn.Module, x: Tensor, *, generator: torch.Generator | None = None) -> Tensor: ...
+    def __call__(
+        self, network: Step | nn.Module, x: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        if isinstance(network, Step):
+            return self.of_runs(network)
+        with torch.enable_grad():
+            value = self.of_runs(_step(network, x, generator)).squeeze(0)
+        return value if torch.is_grad_enabled() else value.detach()
+
+
 @dataclass(frozen=True)
-class _JacobianPenalty:
+class _JacobianPenalty(_Penalty):
     """strength: one number for all runs, or one for each; not negative.  Raises ValueError for others."""
 
     strength: PerRun
@@ -53,10 +94,12 @@ class _JacobianPenalty:
         """What is penalised, of each sample."""
         raise NotImplementedError
 
-    def __call__(self, step: Step) -> Float[Tensor, " r"]:
+    def of_runs(self, step: Step) -> Float[Tensor, " r"]:
         strength = torch.as_tensor(self.strength, dtype=step.out.dtype, device=step.out.device)
         if strength.numel() not in (1, len(step.out)):
-            raise ValueError(f"strength has {len(strength)} values for {len(step.out)} runs: give one, or one per run.")
+            raise ValueError(
+                f"strength has {strength.numel()} values for {len(step.out)} runs: give one, or one per run."
+            )
         return strength * self.of(step).mean(1).to(step.out.dtype)
 
 
@@ -185,7 +228,7 @@ class SpectralEntropy(_JacobianPenalty):
 
 
 @dataclass(frozen=True)
-class OpenGates:
+class OpenGates(_Penalty):
     """penalty * sum_i P(z_i > 0): what the gates that are expected to be open cost.   [yamada2020, louizos2018]
 
     gates: the layer of that name in the model.
@@ -199,8 +242,28 @@ class OpenGates:
     gates: Gates
     penalty: float
 
-    def __call__(self, step: Step) -> Float[Tensor, " r"]:
+    def of_runs(self, step: Step) -> Float[Tensor, " r"]:
+        if "gates.location" not in step.state:
+            raise ValueError("the model has no layer named gates, whose open gates could be penalised.")
         return self.penalty * self.gates.probability(step.state["gates.location"]).sum(-1)
+
+
+def _step(model: nn.Module, x: Tensor | None, generator: torch.Generator | None) -> Step:
+    """A step of one run: a forward pass through copies of the buffers, which a norm in training mode would move."""
+    if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim < 2 or not x.numel():
+        found = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+        raise ValueError(f"x is {found}: penalty(model, x) needs floating inputs (n, *d), at least one.")
+    inputs = x.unsqueeze(0) if x.requires_grad else x.detach().unsqueeze(0).requires_grad_()
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    out = functional_call(model, buffers, (inputs.squeeze(0).clone(),))
+    if not isinstance(out, Tensor) or out.ndim < 1 or len(out) != len(x) or not out.requires_grad:
+        raise ValueError("the model must return one tensor, the outputs (n, *k) of its inputs (n, *d).")
+
+    def draw(shape: torch.Size) -> Tensor:
+        device = x.device if generator is None else generator.device
+        return torch.rand(shape, dtype=x.dtype, device=device, generator=generator).to(x.device)
+
+    return Step({name: value.unsqueeze(0) for name, value in tensors(model).items()}, inputs, out.unsqueeze(0), draw)
 
 
 def _outputs(step: Step) -> Float[Tensor, "r b k"]:
