@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from spectral_lens._runtime import devices
+from spectral_lens.datasets.arrays import column_names, inputs_of, targets_of
 
 __all__ = ["DataSet", "fingerprint"]
 
@@ -92,6 +93,37 @@ class DataSet:
                 raise ValueError(f"{self.name}: classes must be 0 ... {len(names) - 1}, found {lowest} ... {highest}.")
             object.__setattr__(self, "labels", names)
         object.__setattr__(self, "truth", MappingProxyType(dict(self.truth)))
+
+    @classmethod
+    def of(
+        cls,
+        x: Any,
+        y: Any,
+        *,
+        name: str = "data",
+        inputs: Sequence[str] = (),
+        unit: str = "arbitrary",
+        labels: Sequence[object] = (),
+        quantity: str = "",
+        edition: str = "given",
+        provenance: str = "Given as arrays",
+    ) -> "DataSet":
+        """A set of one's own arrays, which are copied; all but x and y may be left to be found in them.
+
+        x: numbers (n, *d); y: (n,), floating for a quantity, whole numbers, bool or text for classes (see
+        `arrays.targets_of`, which also says what `labels` and `quantity` do).  inputs: by default a table's columns.
+        Arrays of NumPy, tensors, lists and tables of pandas will do.
+        Raises ValueError as DataSet does, and for what is missing, unclear, or no number.
+
+        >>> DataSet.of([[1.5, 2.0], [0.5, 4.0], [1.0, 1.0]], ["cat", "dog", "cat"]).labels
+        ('cat', 'dog')
+        """
+        values, targets = inputs_of(x), targets_of(y, labels=labels, quantity=quantity)
+        names = tuple(map(str, inputs)) or column_names(x, math.prod(values.shape[1:]))
+        return cls(
+            name, values, targets.y, names, unit, edition, fingerprint(values, targets.y), provenance,
+            labels=targets.labels, quantity=targets.quantity,
+        )  # fmt: skip
 
     @property
     def samples(self) -> int:
