@@ -4,6 +4,7 @@ import copy
 import itertools
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,9 +12,11 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+from oracles import data_set
 from spectral_lens.datasets import images, synthetic
 from spectral_lens.datasets.stars import generated
 from spectral_lens.nn.mlp import mlp
+from spectral_lens.stability import adversarial
 from spectral_lens.stability.adversarial import fgsm, linearized_distance, margin, pgd, robustness
 from spectral_lens.training import accuracy, fit
 
@@ -250,6 +253,155 @@ def test_unclear_orders():
     trained = fit(mlp([stars.dim, 1]), stars, seeds=[0], epochs=1, batch_size=10, loss="mse", dtype=torch.float64)
     with pytest.raises(ValueError, match="no classes"):
         robustness(trained, stars, partial(fgsm, radius=0.1))
+
+
+# ---- boxes by channel, modules, and what must not be touched
+
+MEAN, SD = torch.tensor([0.5, 0.25, 0.75]).view(3, 1, 1), torch.tensor([0.25, 0.5, 0.125]).view(3, 1, 1)
+
+
+def image_network(inputs=3):
+    return nn.Sequential(nn.Conv2d(inputs, 4, 2), nn.Tanh(), nn.Flatten(), nn.Linear(4 * 3 * 4, 5))
+
+
+ATTACKS = [fgsm, lambda *args, **options: pgd(*args, generator=draw(3), steps=4, **options)]
+
+
+class Normalised(nn.Module):
+    """Images in [0, 1], normalised in the network."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return self.net((x - MEAN.to(x)) / SD.to(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.parametrize("form", [lambda t: t, lambda t: t.numpy(), lambda t: t.expand(3, 4, 5), lambda t: t.double()])
+def test_normalised_images_in_a_box_by_channel_are_the_images_in_the_unit_box(attack, dtype, form):
+    """All by powers of two, so that nothing is rounded but in the network."""
+    net, y = image_network().to(dtype), torch.arange(7) % 5
+    x = torch.randint(257, (7, 3, 4, 5), generator=draw()).to(dtype) / 256
+    plain = attack(Normalised(net), x, y, radius=0.125)
+    box = tuple(form(((end - MEAN) / SD).to(dtype)) for end in (0.0, 1.0))
+    found = attack(net, ((x - MEAN) / SD).to(dtype), y, radius=form((0.125 / SD).to(dtype)), box=box)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found * SD.to(dtype) + MEAN.to(dtype), plain, rtol=1e-6, atol=1e-6)
+    assert (found >= torch.as_tensor(box[0])).all()
+    assert (found <= torch.as_tensor(box[1])).all()
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_one_end_may_be_a_number(attack):
+    net, x, y = image_network(), inside(7, 3, 4, 5), torch.arange(7) % 5
+    low = torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1)
+    found = attack(net, x.clamp(min=low), y, radius=0.3, box=(low, np.float32(0.75)))
+    assert (found >= low).all()
+    assert found.max() == 0.75
+    assert (found == low).any()
+
+
+def test_ends_that_were_rounded_otherwise():
+    mean, sd = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    x = torch.cat([torch.zeros(1, 3, 4, 5), torch.ones(1, 3, 4, 5)]).float()
+    normalised = (x - mean.float()) * (1 / sd.float())
+    box = (-mean / sd, (1 - mean) / sd)
+    found = fgsm(image_network().float(), normalised, torch.tensor([0, 1]), radius=0.0, box=box)
+    torch.testing.assert_close(found, normalised)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (2, 1, 1), (1, 3, 1, 1, 1), (7, 3, 4, 5)])
+def test_a_box_that_fits_no_image(shape):
+    net, x, y = image_network(), inside(7, 3, 4, 5), torch.arange(7) % 5
+    with pytest.raises(ValueError, match=r"the box's upper end is .* must fit one input, \(3, 4, 5\)"):
+        fgsm(net, x, y, radius=0.1, box=(0.0, torch.ones(shape)))
+    with pytest.raises(ValueError, match=r"radius is .* must fit one input"):
+        fgsm(net, x, y, radius=torch.ones(shape))
+
+
+def test_bad_sizes_by_channel():
+    net, x, y = image_network(), inside(7, 3, 4, 5), torch.arange(7) % 5
+    one = torch.ones(3, 1, 1)
+    for bad in (-0.1, torch.nan, torch.inf):
+        with pytest.raises(ValueError, match="radius"):
+            fgsm(net, x, y, radius=torch.tensor([0.1, bad, 0.1]).view(3, 1, 1))
+    with pytest.raises(ValueError, match="the smallest value"):
+        fgsm(net, x, y, radius=0.1, box=(0 * one, torch.tensor([1.0, 0.0, 1.0]).view(3, 1, 1)))
+    with pytest.raises(ValueError, match="outside of the box"):
+        fgsm(net, x, y, radius=0.1, box=(0 * one, torch.tensor([1.0, 0.4, 1.0]).view(3, 1, 1)))
+    with pytest.raises(ValueError, match=r"x is torch.uint8 \(7, 3, 4, 5\)"):
+        adversarial._checked(net, (255 * x).to(torch.uint8), y, 0.1, (0, 255))
+    with pytest.raises(ValueError, match=r"for \(6,\) classes"):
+        fgsm(net, x, y[1:], radius=0.1)
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int8, torch.int32, torch.int64])
+def test_classes_of_any_whole_type(kind):
+    net, x, y = image_network(), inside(7, 3, 4, 5), torch.arange(7) % 5
+    for attack in (*ATTACKS, lambda *args, radius: linearized_distance(*args)):
+        assert torch.equal(attack(net, x, y.to(kind), radius=0.1), attack(net, x, y, radius=0.1))
+
+
+class Writes(nn.Module):
+    """Works on its inputs in place."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return self.net(x.sub_(0.5).mul_(2))
+
+
+@pytest.mark.parametrize("attack", [*ATTACKS, lambda *args, radius: linearized_distance(*args)])
+def test_nothing_of_the_readers_is_touched(attack):
+    net = Writes(nn.Sequential(nn.ReLU(inplace=True), image_network(), nn.BatchNorm1d(5))).eval()
+    source = inside(7, 3, 4, 5).requires_grad_()
+    x, y = 1.0 * source, torch.arange(7) % 5  # hangs on a graph
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    kept, flags = x.detach().clone(), [parameter.requires_grad for parameter in net.parameters()]
+    with torch.no_grad():
+        found = attack(net, x, y, radius=0.1)
+    assert torch.equal(attack(net, x, y, radius=0.1), found)
+    assert not found.requires_grad
+    assert torch.equal(x.detach(), kept)
+    assert x.requires_grad
+    assert source.grad is None
+    assert all(parameter.grad is None for parameter in net.parameters())
+    assert [parameter.requires_grad for parameter in net.parameters()] == flags
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize("layer", [nn.BatchNorm1d(5), nn.Dropout(0.5), nn.BatchNorm1d(5, track_running_stats=False)])
+def test_networks_whose_samples_are_not_on_their_own(layer):
+    net, x, y = nn.Sequential(nn.Flatten(), nn.Linear(60, 5), layer), inside(7, 3, 4, 5), torch.arange(7) % 5
+    for attack in ATTACKS:
+        with pytest.raises(ValueError, match=r"2 \(.*training mode|2 \(.*no running statistics"):
+            attack(net, x, y, radius=0.1)
+    data = data_set(x, y)
+    with pytest.raises(ValueError, match=r"2 \("):
+        robustness(net, data, partial(fgsm, radius=0.1))
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_a_module_is_attacked_like_a_run(attack):
+    _, test = (part.to(dtype=torch.float64).flat().take(60) for part in images.load("digits"))
+    trained = fit(mlp([64, 10], spectral=0), test, seeds=[3, 4], epochs=2, dtype=torch.float64)
+    together = robustness(trained, test, partial(fgsm, radius=0.1), chunk=17)
+    for r in range(2):
+        alone = robustness(trained.run(r), test, partial(fgsm, radius=0.1), chunk=17)
+        assert alone.shape == ()
+        assert alone == together[r]
+    net, x = Writes(trained.run(0)), test.x.clone()
+    moved = attack(net, test.x, test.y, radius=0.1)
+    expected = (net(moved.clone()).argmax(1) == test.y).double().mean()
+    assert robustness(net, test, partial(attack, radius=0.1), chunk=60) == pytest.approx(expected.item())
+    assert torch.equal(test.x, x)
+    single = robustness(trained.run(0).float(), test, partial(fgsm, radius=0.1))
+    assert single.dtype == torch.float32
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
