@@ -1,15 +1,16 @@
 """The diagnosis of a network against its parts, one by one and written out."""
 
 import copy
+import dataclasses
 
 import pytest
 import torch
 from torch import nn
 
-from oracles import data_set
-from spectral_lens.datasets import images
+from oracles import data_set, measured, toy
+from spectral_lens.datasets import DataSet, images
 from spectral_lens.explain.gradients import gradient
-from spectral_lens.explain.lrp import composite, gamma, lrp, zero
+from spectral_lens.explain.lrp import composite, gamma, generalised_gamma, lrp, zero
 from spectral_lens.explain.perturbation import frechet_distance
 from spectral_lens.explain.quality import redistribution
 from spectral_lens.nn import graphs
@@ -115,6 +116,76 @@ def test_noise_of_another_shape(case):
     net, data, noise, rules, _ = case
     with pytest.raises(ValueError, match="noise is"):
         diagnose(net, data, noise=noise[1:], rules=rules, generator=torch.Generator())
+
+
+# ---- with what is not said
+
+
+def drawn(x, generator):
+    """A tenth of the standard deviation of all values."""
+    values = x.flatten()
+    sd = ((values - values.mean()).square().sum() / (len(values) - 1)).sqrt()
+    return 0.1 * sd * torch.randn(x.shape, generator=generator, dtype=x.dtype)
+
+
+def test_the_defaults(case):
+    net, data, _, _, _ = case
+    draw = torch.Generator().manual_seed(0)
+    noise = drawn(data.x, draw)
+    rules = [generalised_gamma(0.25), generalised_gamma(0.25), zero()]
+    expected = diagnose(net, data, noise=noise, rules=rules, generator=draw)
+    assert diagnose(net, data) == pytest.approx(expected, rel=1e-9)
+    assert diagnose(net, data) == diagnose(net, data)
+    other = diagnose(net, data, generator=torch.Generator().manual_seed(1))
+    assert (other.angle, other.frechet) != (expected.angle, expected.frechet)
+    assert other.s_J == expected.s_J
+
+
+def test_samples_alone_have_the_classes_that_are_predicted(case):
+    net, data, noise, rules, _ = case
+    options = {"noise": noise, "rules": rules}
+    predicted = dataclasses.replace(data, y=net(data.x).argmax(1))
+    assert diagnose(net, data.x, **options) == diagnose(net, predicted, **options)
+    hanging = (1.0 * data.x).requires_grad_()
+    before = hanging.detach().clone()
+    assert diagnose(net, hanging, **options) == diagnose(net, predicted, **options)
+    assert torch.equal(hanging.detach(), before)
+    assert hanging.grad is None
+    assert all(parameter.grad is None for parameter in net.parameters())
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+@pytest.mark.parametrize("own", [torch.float16, torch.float32, torch.float64])
+def test_samples_in_another_precision(precision, own):
+    net = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3)).to(precision).eval()
+    x = (torch.randint(9, (7, 5)) / 8).to(own)
+    found, expected = diagnose(net, x), diagnose(net, DataSet.of(x.to(precision), net(x.to(precision)).argmax(1)))
+    assert found == expected
+
+
+def test_a_single_layer_is_explained_by_rule_zero():
+    net, x = nn.Linear(5, 3).eval(), torch.rand(4, 5) + 0.5
+    found = diagnose(net, x)
+    R, _ = redistribution(net.weight.detach() * x[:, None], threshold=0.1)
+    assert found.ssm == pytest.approx(float((R.norm(dim=(1, 2)) / torch.linalg.matrix_norm(R, 2)).mean()))
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "message"),
+    [
+        (nn.Linear(5, 3), lambda: torch.rand(4, 5), "training mode"),
+        (nn.Linear(5, 1).eval(), lambda: torch.rand(4, 5), r"outputs are \(4, 1\)"),
+        (nn.Sequential(nn.Linear(5, 3), nn.Flatten(0)).eval(), lambda: torch.rand(4, 5), r"outputs are \(12,\)"),
+        (nn.RNN(5, 3).eval(), lambda: torch.rand(4, 5), "outputs are tuple"),
+        (nn.Linear(5, 3).eval(), lambda: torch.rand(0, 5), "at least one"),
+        (nn.Linear(5, 3).eval(), lambda: torch.full((2, 5), torch.nan), "NaN"),
+        (nn.Linear(5, 3).eval(), lambda: measured(4, (5,)), "toy: y is a quantity, m, but a diagnosis"),
+        (nn.Linear(5, 3).eval(), lambda: toy(4, (5,), 3, runs=2), r"there are 2 runs, take one by run\(0\)"),
+    ],
+)
+def test_what_has_no_diagnosis(model, data, message):
+    with pytest.raises(ValueError, match=message):
+        diagnose(model.double(), data())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from spectral_lens.datasets import DataSet
 from spectral_lens.explain.gradients import of_class
-from spectral_lens.explain.lrp import Rules, lrp
+from spectral_lens.explain.lrp import Rules, generalised_gamma, lrp, weighted, zero
 from spectral_lens.explain.perturbation import robustness
 from spectral_lens.explain.quality import redistribution, ssm
 from spectral_lens.nn.graphs import trace
+from spectral_lens.operators._pullback import checked
 from spectral_lens.operators.hessian import hessian, parameter_gram
 from spectral_lens.operators.jacobian import jacobian
 from spectral_lens.operators.lanczos import extreme_eigenvalues
@@ -49,40 +50,46 @@ class Diagnosis(NamedTuple):
 
 def diagnose(
     model: nn.Module,
-    data: DataSet,
+    data: DataSet | Float[Tensor, "n *d"],
     *,
-    noise: Float[Tensor, "n *d"],
-    rules: Rules,
-    generator: torch.Generator,
+    noise: Float[Tensor, "n *d"] | None = None,
+    rules: Rules | None = None,
+    generator: torch.Generator | None = None,
 ) -> Diagnosis:
     """The diagnosis of a classifier, its kernel and the curvature of its loss taken on the same samples as all else.
 
-    noise: is added to the samples, whose explanations should not change much by it.  rules: of LRP, see `lrp.lrp`.
-    generator: of the starts of Lanczos' method, on the CPU.
-    Raises ValueError for noise of another shape, and as `gmsi`, `redistribution` and `hessian` do.
+    data: samples with their classes, or samples alone, whose classes for the loss are then those that the model
+    predicts.  They are taken to the model's device and precision.
+    noise: is added to the samples, whose explanations should not change much by it; by default normal, with a tenth of
+    the standard deviation of all values.  rules: of LRP, see `lrp.lrp`; by default gamma = 0.25 in its form for values
+    of any sign, and rule 0 for the last layer.  generator: of the noise and of the starts of Lanczos' method, on the
+    CPU; by default always the same.
+    Raises ValueError for noise of another shape, for a quantity and other outputs than two or more of each sample, for
+    data of several runs, and as `lrp`, `gmsi`, `redistribution` and `hessian` do.
 
     >>> _ = torch.manual_seed(0)
     >>> from spectral_lens.datasets import images
-    >>> from spectral_lens.explain.lrp import gamma
     >>> data = images.load("digits")[1].take(9)
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(data.dim, 50), nn.ReLU(), nn.Linear(50, 10)).eval()
-    >>> noise = torch.full_like(data.x, 0.1)
-    >>> found = diagnose(model, data, noise=noise, rules=gamma(0.25), generator=torch.Generator())
+    >>> found = diagnose(model, data.x)
     >>> found.gmsi == max(found.s_J, found.s_theta, found.root_s_K, found.s_H)
     True
     """
-    x = data.x
+    x, label, y = _classified(model, data)
+    generator = torch.Generator().manual_seed(0) if generator is None else generator
+    if noise is None:
+        noise = 0.1 * x.std() * torch.randn(x.shape, dtype=x.dtype, generator=generator).to(x.device)
     if noise.shape != x.shape:
         raise ValueError(f"noise is {tuple(noise.shape)}, the samples are {tuple(x.shape)}: give one for each value.")
     graph = trace(model)
     s = sigma(jacobian(model, x).to_dense())
-    with torch.no_grad():
-        label = model(x).argmax(1)
+    if rules is None:
+        rules = [*[generalised_gamma(0.25)] * (len(weighted(graph)) - 1), zero()]
     far = robustness(lambda z: of_class(model, z, label), x, noise)
     explained, _ = redistribution(lrp(graph, x, rules=rules), threshold=_KEPT)
     s_K, s_H = (
         extreme_eigenvalues(operator, which="magnitude", generator=generator).magnitude.value
-        for operator in (parameter_gram(model, x), hessian(model, (x, data.y)))
+        for operator in (parameter_gram(model, x), hessian(model, (x, y)))
     )
     index = gmsi(s[:, 0], parameter_norms(graph, x).spectral, kernel=max(0.0, s_K), curvature=abs(s_H))
     s_J, s_theta, root_s_K, s_H = index.components().values()
@@ -100,6 +107,25 @@ def diagnose(
         difference=float(far.relative.median()),
         frechet=float(far.frechet),
     )
+
+
+def _classified(model: nn.Module, data: DataSet | Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The samples, the classes that the model predicts, and those of the loss."""
+    given = data.x if isinstance(data, DataSet) else data
+    if isinstance(data, DataSet) and (data.quantity or data.runs is not None):
+        what = f"y is {data.quantity}" if data.quantity else f"there are {data.runs} runs, take one by run(0)"
+        raise ValueError(f"{data.name}: {what}, but a diagnosis is of one classifier.")
+    x = given.detach().to(next((each for each in model.parameters() if each.is_floating_point()), given))
+    checked(model, x)
+    with torch.no_grad():
+        out = model(x.clone())
+    if not isinstance(out, Tensor) or out.ndim != 2 or len(out) != len(x) or out.shape[1] < 2:
+        found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        raise ValueError(
+            f"the model's outputs are {found}: a diagnosis needs (samples, classes), two classes at least."
+        )
+    label = out.argmax(1)
+    return x, label, data.y.to(x.device) if isinstance(data, DataSet) else label
 
 
 def _mean(values: Tensor) -> float:
