@@ -275,3 +275,11 @@ def test_the_kernels_size_is_attained_by_equal_samples():
         kernel_size(K, torch.ones(5))
     with pytest.raises(ValueError, match="0 samples"):
         kernel_size(K, torch.zeros(0))
+
+
+def test_a_function_that_writes_to_its_inputs_changes_none():
+    x, shift = normal(4, 3, seed=1), normal(4, 3, seed=2)
+    before = x.clone()
+    found = forward_sensitivity(lambda z: z.mul_(2), x, shift, index=2.0)
+    assert torch.equal(x, before)
+    torch.testing.assert_close(found.lhs, found.rhs)

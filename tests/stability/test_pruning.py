@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations
 
 from spectral_lens.datasets import images
 from spectral_lens.explain.lrp import composite, gamma, lrp, zero
@@ -41,6 +42,53 @@ def test_what_cannot_be_pruned():
     for places in ([3, 11], [-1]):
         with pytest.raises(ValueError, match="between 0 and 10"):
             pruned(mlp([11, 3]), torch.tensor(places))
+
+
+class Net(nn.Module):
+    """Two layers, registered against the order of their calls, and a way to call them."""
+
+    def __init__(self, call, **layers):
+        super().__init__()
+        self.last, self.first, self.call = nn.Linear(7, 3), nn.Linear(11, 7), call
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+
+    def forward(self, x):
+        return self.call(self, x)
+
+
+WEIGHTS = {
+    "registered later": lambda s, x: s.last(s.first(x).relu()),
+    "reshaped": lambda s, x: s.last(s.first(x.view(x.shape[0], -1)).relu()),
+    "flattened": lambda s, x: s.last(s.first(torch.flatten(x, 1)).tanh()) ** 2,
+}
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_the_first_layer_is_the_one_that_is_called_first(name):
+    net, x, kept = Net(WEIGHTS[name]).eval(), torch.randn(13, 11), torch.tensor([4, 0, 9])
+    masked = torch.zeros_like(x).index_copy_(1, kept, x[:, kept])
+    torch.testing.assert_close(pruned(net, kept)(x), net(masked))
+
+
+@pytest.mark.parametrize(
+    ("call", "layers", "message"),
+    [
+        (lambda s, x: s.last(s.first(x) + x[:, :7]), {}, "first must be the only layer"),
+        (lambda s, x: s.last(s.first(x)) + s.side(x), {"side": nn.Linear(11, 3)}, "first must be the only layer"),
+        (lambda s, x: s.last(s.first(x) + s.first(2 * x)), {}, "first must be the only layer|called once"),
+        (lambda s, x: s.last(s.first(x.abs())), {}, "first must be the only layer"),
+        (lambda s, x: s.last(s.first(s.norm(x))), {"norm": nn.BatchNorm1d(11)}, "BatchNorm1d: only a dense one"),
+        (
+            lambda s, x: s.last(s.w(x)),
+            {"w": parametrizations.weight_norm(nn.Linear(11, 7))},
+            "only a dense one can lose",
+        ),
+    ],
+)
+def test_inputs_that_would_not_be_lost(call, layers, message):
+    with pytest.raises(ValueError, match=message):
+        pruned(Net(call, **layers).eval(), torch.tensor([0, 3]))
 
 
 def test_curves_are_those_of_masked_inputs():

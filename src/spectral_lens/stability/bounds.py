@@ -61,7 +61,7 @@ def forward_sensitivity(
     Bound(lhs=tensor([3., 1.]), rhs=tensor([3., 3.]))
     """
     with torch.no_grad():
-        return Bound(_length(function(x + shift) - function(x)), index * _length(shift))
+        return Bound(_length(function(x + shift) - function(x.clone())), index * _length(shift))
 
 
 def norm_refinement(s: Float[Tensor, "*n r"]) -> Bound:

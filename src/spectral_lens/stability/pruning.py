@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from spectral_lens.datasets import DataSet
 from spectral_lens.explain.lrp import Rule, lrp
 from spectral_lens.explain.quality import redistribution, ssm
+from spectral_lens.nn.graphs import module_of, sees_the_input, trace
 from spectral_lens.nn.rewriting import fold
 from spectral_lens.operators.jacobian import jacobian
 from spectral_lens.operators.spectra import sigma, spectral_entropy
@@ -22,7 +23,8 @@ __all__ = ["pruned", "pruning_curves"]
 def pruned(model: nn.Module, kept: Int[Tensor, " k"]) -> nn.Module:
     """A copy in evaluation mode, folded, whose first layer has no weights but those of the inputs `kept`.
 
-    Raises ValueError where the first layer with weights is not dense, and for places that are no inputs.
+    Raises ValueError where the first layer with weights, in the order of calls, is not a plain dense one that alone
+    sees the inputs, and only once; and for places that are no inputs.
 
     >>> from spectral_lens.nn.mlp import mlp
     >>> net = pruned(mlp([5, 4, 3]), torch.tensor([0, 3]))
@@ -30,15 +32,30 @@ def pruned(model: nn.Module, kept: Int[Tensor, " k"]) -> nn.Module:
     tensor([ True, False, False,  True, False])
     """
     net = fold(model).eval()
-    first = next((layer for layer in net.modules() if next(layer.parameters(recurse=False), None) is not None), None)
-    if not isinstance(first, nn.Linear):
-        raise ValueError(f"the first layer with weights is {type(first).__name__}: only a dense one can lose inputs.")
+    first = _first(net)
     inputs = first.in_features
     if kept.numel() and not 0 <= int(kept.min()) <= int(kept.max()) < inputs:
         raise ValueError(f"the places of the inputs lie between 0 and {inputs - 1}; found {kept.tolist()}.")
     lost = torch.ones(inputs, dtype=torch.bool, device=first.weight.device).index_fill_(0, kept, False)
     first.weight.data[:, lost] = 0
     return net
+
+
+def _first(net: nn.Module) -> nn.Linear:
+    """The dense layer that the inputs enter, and nothing else does."""
+    graph = trace(net)
+    nodes = [node for node in graph.graph.nodes if node.op == "call_module"]
+    calls = [node for node in nodes if next(module_of(graph, node).parameters(), None) is not None]
+    first = module_of(graph, calls[0]) if calls else None
+    if type(first) is not nn.Linear or "weight" not in first._parameters:  # a reparametrised one has none of its own
+        raise ValueError(f"the first layer with weights is {type(first).__name__}: only a dense one can lose inputs.")
+    way: list[Any] = [calls[0].args[0]] if sees_the_input(graph, calls[0]) else []
+    while way and way[-1].op != "placeholder":
+        way.append(way[-1].args[0])
+    ends = [[user for user in node.users if user.target not in ("size", getattr)] for node in way]
+    if not way or any(len(users) > 1 for users in ends) or any(node.target == calls[0].target for node in calls[1:]):
+        raise ValueError(f"{calls[0].target} must be the only layer that sees the inputs, and be called once.")
+    return first
 
 
 def pruning_curves(
