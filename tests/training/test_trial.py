@@ -226,8 +226,6 @@ def steps(monkeypatch):
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_trained_side_by_side_is_refused_by_name(steps, name, reinitialize):
     make, message = REFUSED[name]
-    if reinitialize and name == "spectral_norm":
-        pytest.skip("refused for another reason: see below")
     with pytest.raises(ValueError, match=message):
         fit(make(), DATA, seeds=(1, 2), epochs=1, batch_size=8, reinitialize=reinitialize, **DOUBLE)
     assert not steps
