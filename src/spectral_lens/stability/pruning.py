@@ -101,7 +101,7 @@ def pruning_curves(
 
 def _look(net: nn.Module, test: DataSet, few: DataSet, rules: Callable[..., Any]) -> tuple[float, float, float, float]:
     with torch.no_grad():
-        right = (net(test.x).argmax(1) == test.y).double().mean()
+        right = (net(test.x.clone()).argmax(1) == test.y).double().mean()
     s = sigma(jacobian(net, few.x).to_dense())
     R = lrp(net, few.x, rules=rules(net))
     lit = R.flatten(1).abs().amax(1) > 0

@@ -67,7 +67,7 @@ def explained_under_noise(
     for r in range(trained.runs):
         net = trained.run(r).to(x.device)
         with torch.no_grad():
-            label = net(x).argmax(1)
+            label = net(x.clone()).argmax(1)
         maps, moved = of_class(net, x, label).double(), of_class(net, x + noise, label).double()
         far = cosine_distance(maps, moved), relative_difference(maps, moved, noise), frechet_distance(maps, moved)
         rows.append((*far, maps, moved))
