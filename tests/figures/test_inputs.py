@@ -88,6 +88,34 @@ def test_eigenvalues_are_means_with_deviations_and_irrelevant_inputs_are_shaded(
     assert [(p.get_x(), p.get_x() + p.get_width()) for p in axis.patches] == [(0.5, 1.5), (3.5, 4.5)]
 
 
+@pytest.mark.parametrize("make", [torch.tensor, np.array])
+def test_eigenvalues_carry_the_names_of_their_inputs(make):
+    scores = {"a selector's": make([[1.0, 0.5, 0.0], [0.5, 0.5, 1.0]])}
+    figure = figures.eigenvalues(scores, names=np.array(["mean radius", "texture", "x"]))
+    (axis,) = panels(figure, 1)
+    figure.canvas.draw()
+    assert axis.get_xticks().tolist() == [0, 1, 2]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["mean radius", "texture", "x"]
+    assert {label.get_rotation() for label in axis.get_xticklabels()} == {90}
+    assert axis.containers[0].lines[0].get_ydata().tolist() == [0.75, 0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("scores", "options", "message"),
+    [
+        ({"a": torch.rand(7)}, {}, r"the scores of 'a' are \(7,\): give \(runs, inputs\)"),
+        ({"a": torch.rand(2, 7), "b": np.zeros(7)}, {}, "the scores of 'b'"),
+        ({"a": torch.rand(2, 7), "b": torch.rand(2, 6)}, {}, r"the same inputs, found \[6, 7\]"),
+        ({}, {}, "the same inputs"),
+        ({"a": torch.rand(2, 7)}, {"names": ["x"] * 6}, "6 names for 7 inputs"),
+        ({"a": torch.rand(2, 7)}, {"relevant": torch.ones(6, dtype=torch.bool)}, "relevant is"),
+    ],
+)
+def test_eigenvalues_of_something_else(scores, options, message):
+    with pytest.raises(ValueError, match=message):
+        figures.eigenvalues(scores, **options)
+
+
 def test_maps_share_one_scale():
     maps = {"a": torch.rand(3, 4), "b": 0.1 * torch.rand(3, 4)}
     *axes, _ = panels(figures.maps(maps), 3)

@@ -65,29 +65,56 @@ def pair(x: Float[Tensor, "n d"], y: Int[Tensor, " n"], *, first: int, second: i
 
 @styled
 def eigenvalues(
-    scores: Mapping[str, Float[Tensor, "r d"]],
+    scores: Mapping[str, Float[Tensor | np.ndarray, "..."]],
     *,
-    relevant: Bool[Tensor, " d"] | None = None,
+    relevant: Bool[Tensor, "..."] | None = None,
+    names: Sequence[str] | np.ndarray | None = None,
     xlabel: str = "input",
     ylabel: str = "relevance / its maximum",
 ) -> Figure:
     """Mean and standard deviation over the runs of each input's relevance; inputs with no information are shaded.
 
-    >>> eigenvalues({"L1": torch.rand(5, 20)})
+    scores: by name, (r, d).  relevant: which inputs are not shaded, (d,).  names: of the inputs, for their numbers.
+    Raises ValueError for scores without an axis of runs, of different numbers of inputs, and for as many names.
+
+    >>> eigenvalues({"L1": torch.rand(5, 3)}, names=["mass", "age", "distance"])
     <Figure size ... with 1 Axes>
     """
+    arrays = {label: as_array(values) for label, values in scores.items()}
+    inputs = _inputs(arrays)
+    if names is not None and len(names) != inputs:
+        raise ValueError(f"{len(names)} names for {inputs} inputs: give one for each.")
+    if relevant is not None and relevant.shape != (inputs,):
+        raise ValueError(f"relevant is {tuple(relevant.shape)}: it must say True or False of each of {inputs} inputs.")
     figure, axis = plt.subplots(figsize=(8, 2.8))
-    for k, (label, values) in enumerate(scores.items()):
-        array = as_array(values)
+    for k, (label, array) in enumerate(arrays.items()):
         shift = 0.16 * (k - (len(scores) - 1) / 2)
-        spread(axis, np.arange(array.shape[1]) + shift, array, color=colour_of(label, k), label=label)
+        spread(axis, np.arange(inputs) + shift, array, color=colour_of(label, k), label=label)
     if relevant is not None:
         for i in (~relevant).nonzero().flatten().tolist():
             axis.axvspan(i - 0.5, i + 0.5, color=GREY, alpha=0.13, lw=0)
-    axis.set(xlabel=xlabel, ylabel=ylabel, ylim=(-0.02, None), xlim=(-0.6, array.shape[1] - 0.4))
-    axis.xaxis.set_major_locator(MaxNLocator(20, integer=True))
+    axis.set(xlabel=xlabel, ylabel=ylabel, ylim=(-0.02, None), xlim=(-0.6, inputs - 0.4))
+    if names is None:
+        axis.xaxis.set_major_locator(MaxNLocator(20, integer=True))
+    else:
+        axis.set_xticks(range(inputs), [str(name) for name in names], rotation=90)
+        longest = max(len(str(name)) for name in names)
+        figure.set_figheight(2.8 + 0.07 * longest)  # so that the axis keeps its height
     figure.legend(loc="outside upper right", ncols=len(scores))
     return figure
+
+
+def _inputs(scores: Mapping[str, np.ndarray]) -> int:
+    """How many inputs all scores, (runs, inputs), are of."""
+    for label, array in scores.items():
+        if array.ndim != 2:
+            raise ValueError(
+                f"the scores of {label!r} are {array.shape}: give (runs, inputs), such as a selector's relevance_."
+            )
+    counts = {array.shape[1] for array in scores.values()}
+    if len(counts) != 1:
+        raise ValueError(f"the scores must be of the same inputs, found {sorted(counts)} of them.")
+    return counts.pop()
 
 
 @styled
