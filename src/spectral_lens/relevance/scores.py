@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from spectral_lens.nn.layers import SpectralConv2d, SpectralLinear
+from spectral_lens.relevance.first_layer import first_layer
 from spectral_lens.training import Trained
 
 __all__ = [
@@ -52,20 +52,20 @@ def relevance(lam_in: Float[Tensor, "*r d"], psi: Float[Tensor, "*shape"]) -> Fl
 def of_inputs(trained: Trained | nn.Module) -> Float[Tensor, "*r d"]:
     """Relevance of the network's inputs, read off its first layer: (r, d) of all runs, or (d,) of one module.
 
-    Raises ValueError where the first layer with weights is not spectral.
+    The first layer is the only one that the inputs reach, in the order in which the model calls its layers.
+    Raises ValueError where it is not spectral, or cannot be told (see `first_layer`).
 
+    >>> from spectral_lens.nn.layers import SpectralLinear
     >>> of_inputs(SpectralLinear(4, 3)).shape
     torch.Size([4])
     """
     model = trained.model if isinstance(trained, Trained) else trained
-    for name, layer in model.named_modules():
-        if isinstance(layer, SpectralLinear | SpectralConv2d):
-            state = trained.state if isinstance(trained, Trained) else dict(model.state_dict())
-            prefix = f"{name}." if name else ""
-            return relevance(state[f"{prefix}lam_in"], state[f"{prefix}psi"])
-        if next(layer.parameters(recurse=False), None) is not None:
-            raise ValueError(f"the first layer, {name or type(layer).__name__}, is not spectral: see spectralize().")
-    raise ValueError(f"{type(model).__name__} has no layer with weights.")
+    name = first_layer(model)
+    state = trained.state if isinstance(trained, Trained) else dict(model.state_dict())
+    prefix = f"{name}." if name else ""
+    if not {f"{prefix}lam_in", f"{prefix}psi"} <= set(state):
+        raise ValueError(f"the first layer, {name}, is reparametrised: remove its parametrizations first.")
+    return relevance(state[f"{prefix}lam_in"], state[f"{prefix}psi"])
 
 
 def normalised(scores: Float[Tensor, "*r d"]) -> Float[Tensor, "*r d"]:
