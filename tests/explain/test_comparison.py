@@ -95,3 +95,27 @@ def test_panels_by_measure():
     assert list(panels) == ["stability", "sensitivity", "SSM", "pixel flipping", "entropy"]
     assert all(list(lines) == ["c", "a"] for lines in panels.values())
     assert panels["entropy"]["c"] is found["c"]["entropy"]
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 2, 3, 5), (2, 3, 15), (2, 4, 30), (3, 30)])
+def test_maps_of_other_shapes_are_refused(shape):
+    with pytest.raises(ValueError, match=r"the maps of 'b' are .*: \(points, n, inputs\) are needed"):
+        comparison.of_maps(
+            network(), torch.rand(3, 2, 3, 5), torch.tensor([4, 0, 2]),
+            {"a": torch.rand(2, 3, 30), "b": torch.rand(shape)},
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("shape", "target"), [((3, 5, 7), [0, 1]), ((3, 5, 7), [0, 1, -1]), ((3, 5, 7), [0, 1, 5]), ((3, 5), [0, 1, 2])]
+)
+def test_targets_that_do_not_fit_are_refused(shape, target):
+    with pytest.raises(ValueError, match="must name one of the outputs of each sample"):
+        comparison.target_maps([torch.rand(shape)], torch.tensor(target))
+
+
+def test_flipping_of_an_output_that_starts_at_zero():
+    model = nn.Linear(4, 2, bias=False).eval()
+    with pytest.raises(ValueError, match="1 of 2 curves start at zero"):
+        comparison.of_maps(model, torch.eye(2, 4) * torch.tensor([[1.0], [0.0]]), torch.tensor([1, 0]),
+                           {"a": torch.rand(1, 2, 4)}, fraction=1.0)  # fmt: skip

@@ -152,6 +152,12 @@ GOOD = {"fraction": 0.2, "target": torch.tensor([0, 4, 2]), "rankings": torch.ar
     ("change", "said"),
     [
         ({"rankings": torch.arange(21).expand(2, 3, 21)}, r"rankings is \(2, 3, 21\) for inputs \(3, 3, 4, 5\)"),
+        ({"rankings": torch.arange(20)}, r"rankings is \(20,\)"),
+        ({"rankings": torch.arange(40).view(2, 20)}, r"rankings is \(1, 2, 20\) for inputs"),
+        ({"rankings": torch.arange(20).expand(1, 2, 3, 20)}, r"rankings is \(1, 2, 3, 20\)"),
+        ({"target": torch.tensor(0)}, "one output for each of 3 samples"),
+        ({"target": torch.tensor([[0], [1], [2]])}, "one output for each of 3 samples"),
+        ({"fraction": float("nan")}, "fraction=nan"),
         ({"rankings": torch.zeros(2, 3, 20, dtype=torch.int64)}, "all pixels 0 to 19 once"),
         ({"rankings": torch.arange(1, 21).expand(2, 3, 20)}, "all pixels 0 to 19 once"),
         ({"target": torch.tensor([0, -1, 2])}, "one output for each of 3 samples, from 0"),
@@ -174,14 +180,130 @@ def test_the_model_must_be_in_evaluation_mode():
         curves(cnn().train(), torch.rand(3, 3, 6, 7), shuffled(2, 3, 42), GOOD["target"])
 
 
+def in_place():
+    """A network that normalises its input where it lies, and the same that makes a copy."""
+
+    class Normalised(nn.Module):
+        def __init__(self, copies):
+            super().__init__()
+            self.copies, self.relu, self.out = copies, nn.ReLU(inplace=not copies), nn.Linear(7, 3)
+
+        def forward(self, x):
+            x = (x - 0.5) / 0.25 if self.copies else x.sub_(0.5).div_(0.25)
+            return self.out(self.relu(x))
+
+    first, second = Normalised(copies=False).eval(), Normalised(copies=True).eval()
+    second.load_state_dict(first.state_dict())
+    return first, second
+
+
+@pytest.mark.parametrize("imputer", [None, constant(0.3), lambda images, masked: images])
+@pytest.mark.parametrize("chunk", [500, 2])
+def test_the_images_stay_as_they_are(imputer, chunk):
+    changes, copies = in_place()
+    x, rankings, target = torch.rand(4, 7), shuffled(2, 4, 7), torch.tensor([0, 2, 1, 1])
+    given = [each.clone() for each in (x, rankings, target)]
+    options = {"imputer": imputer, "fraction": 1.0, "chunk": chunk}
+    found = curves(changes, x, rankings, target, **options)
+    assert all(torch.equal(now, before) for now, before in zip((x, rankings, target), given, strict=True))
+    assert_close(found, curves(copies, x, rankings, target, **options))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])
+def test_whole_numbers_of_any_size(dtype):
+    model, x, rankings, target = nn.Linear(7, 3).eval(), torch.rand(2, 7), shuffled(2, 2, 7), torch.tensor([2, 0])
+    expected = curves(model, x, rankings, target, fraction=1.0)
+    assert torch.equal(curves(model, x, rankings.to(dtype), target.to(dtype), fraction=1.0), expected)
+
+
+def test_one_order_alone():
+    model, x, rankings, target = cnn(), torch.rand(3, 3, 6, 7), shuffled(2, 3, 42), torch.tensor([1, 4, 0])
+    both = curves(model, x, rankings, target, steps=2)
+    assert torch.equal(curves(model, x, rankings[1], target, steps=2), both[1])
+
+
+def test_a_model_that_gives_something_else():
+    class Two(nn.Module):
+        def forward(self, x):
+            return x, x
+
+    for model, said in ((Two(), "the model gives tuple"), (nn.Unflatten(1, (7, 1)), r"the model gives \(2, 7, 1\)")):
+        with pytest.raises(ValueError, match=said):
+            curves(model.eval(), torch.rand(2, 7), shuffled(2, 2, 7), torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize(("name", "imputer"), [("blurred", blurred()), ("inpainted", inpainted())])
+def test_imputers_of_images_need_images(name, imputer):
+    with pytest.raises(ValueError, match=rf"{name} needs images, \(n, channels, height, width\), not \(4, 7\)"):
+        curves(nn.Linear(7, 3).eval(), torch.rand(2, 7), shuffled(2, 2, 7), torch.tensor([0, 1]), imputer=imputer)
+
+
+@pytest.mark.parametrize("shape", [(), (4, 2, 1, 3), (4, 2, 1, 3, 3)])
+def test_maps_that_are_not_flattened_have_no_ranking(shape):
+    with pytest.raises((ValueError, TypeError), match=r"flatten|Type-check"):
+        ranking(torch.rand(shape))
+
+
+def test_nan_has_no_rank():
+    with pytest.raises(ValueError, match="NaN"):
+        ranking(torch.tensor([1.0, float("nan")]))
+
+
 # ---- the area
 
 
 def test_the_area_in_closed_form():
     curve = torch.tensor([[4.0, 2.0, 1.0], [-2.0, 0.0, 6.0]])
     assert area(curve, relative=False).tolist() == [2.25, 1.0]
-    assert area(curve).tolist() == [0.5625, -0.5]
+    assert area(curve).tolist() == [0.5625, 2.5]
     assert area(torch.linspace(1, 0, 13)).item() == pytest.approx(0.5)
+
+
+@settings(deadline=None, derandomize=True, max_examples=40)
+@given(st.integers(0, 2**30), st.sampled_from([torch.float32, torch.float64]), st.integers(2, 9))
+def test_the_relative_area_for_outputs_of_any_sign(seed, dtype, points):
+    draw = torch.Generator().manual_seed(seed)
+    curve = torch.randn(3, 5, points, generator=draw, dtype=dtype)
+    found, start = area(curve), curve[..., 0]
+    for m, n in itertools.product(range(3), range(5)):
+        height = sum((curve[m, n, k] + curve[m, n, k + 1]) / 2 for k in range(points - 1)) / (points - 1)
+        expected = 1 + (height - start[m, n]) / start[m, n].abs()
+        assert float(found[m, n]) == pytest.approx(float(expected), rel=1e-4, abs=1e-4)
+    # a curve that lies lower has the smaller area, and scale does not count
+    lower = torch.cat([curve[..., :1], curve[..., 1:] - torch.rand(3, 5, points - 1, generator=draw, dtype=dtype)], -1)
+    assert (area(lower) <= found).all()
+    torch.testing.assert_close(area(8 * curve), found)
+    assert area(start.unsqueeze(-1).expand(3, 5, points)).flatten().tolist() == pytest.approx([1.0] * 15, rel=1e-5)
+
+
+def test_the_better_order_has_the_smaller_area_where_outputs_are_negative():
+    model = nn.Linear(4, 1, bias=False).eval()
+    model.weight.data = torch.tensor([[3.0, 2.0, -1.0, -6.0]])
+    best = torch.arange(4)
+    orders = torch.stack([best, best.flip(0)]).unsqueeze(1)
+    good, poor = area(curves(model, torch.ones(1, 4), orders, torch.tensor([0]), fraction=1.0))[:, 0].tolist()
+    assert good < poor
+
+
+@pytest.mark.parametrize("start", [0.0, -0.0, 1e-17, -1e-17])
+def test_nothing_is_relative_to_zero(start):
+    curve = torch.tensor([[2.0, 1.0, 0.0], [start, 1.0, 0.0]])
+    with pytest.raises(ValueError, match=r"1 of 2 curves start at zero, .* take relative=False"):
+        area(curve)
+    assert area(curve, relative=False).tolist() == [1.0, 0.5]
+    assert area(1e-300 * curve[:1]).tolist() == pytest.approx([0.5])  # small is not zero
+
+
+@pytest.mark.parametrize("curve", [torch.ones(3, 1), torch.ones(2, 0), torch.tensor([1.0, float("nan")])])
+def test_curves_without_an_area(curve):
+    with pytest.raises(ValueError, match=r"needs two points|NaN or infinite"):
+        area(curve)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_area_of_half_precision_is_summed_in_single(dtype):
+    curve = torch.linspace(1000, 0, 1001).to(dtype)
+    torch.testing.assert_close(area(curve, relative=False), area(curve.float(), relative=False))
 
 
 def test_equal_terms_fall_on_a_straight_line():

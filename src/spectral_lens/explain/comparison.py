@@ -34,13 +34,21 @@ def spectral(relevance: Iterable[Float[Tensor, "n k *d"]], *, threshold: float =
 
 
 def target_maps(
-    relevance: Sequence[Float[Tensor, "n k *d"]], target: Int[Tensor, " n"]
+    relevance: Sequence[Float[Tensor, "..."]], target: Int[Tensor, "..."]
 ) -> Float[Tensor, "points n inputs"]:
     """The explanation of one output of each sample, at each setting.
+
+    Raises ValueError for maps and targets that do not fit together.
 
     >>> target_maps([torch.arange(4.0).view(1, 2, 2)], torch.tensor([1])).tolist()
     [[[2.0, 3.0]]]
     """
+    for E in relevance:
+        if E.ndim < 3 or target.shape != E.shape[:1] or not ((target >= 0) & (target < E.shape[1])).all():
+            raise ValueError(
+                f"target {tuple(target.shape)} must name one of the outputs of each sample, from 0, of the relevance "
+                f"(n, k, *d), which is {tuple(E.shape)}."
+            )
     rows = torch.arange(len(target), device=target.device)
     return torch.stack([E.flatten(2)[rows, target] for E in relevance])
 
@@ -49,7 +57,7 @@ def of_maps(
     model: nn.Module,
     x: Float[Tensor, "n *d"],
     target: Int[Tensor, " n"],
-    maps: Mapping[str, Float[Tensor, "_ n inputs"]],
+    maps: Mapping[str, Float[Tensor, "..."]],
     *,
     imputer: Imputer | None = None,
     fraction: float = 0.05,
@@ -57,18 +65,25 @@ def of_maps(
     chunk: int = 500,
     generator: torch.Generator | None = None,
 ) -> dict[str, Measures]:
-    """Pixel flipping and entropy of the target's maps, by method and measure.
+    """Pixel flipping and entropy of the target's maps, (points, n, inputs), by method and measure.
 
     Flipping is the area under the target's relative output while the pixels go, the most relevant first; see
     `pixel_flipping.curves` for what takes a pixel's place, the fraction that goes, steps and chunk.  The channels of
     an image are added first.  With a generator, on the CPU, there is one more method, "random order", with the flipping
     of one order for each sample.
+    Raises ValueError for maps of other shapes, and as `pixel_flipping.area` for an output that starts at zero.
 
     >>> model, x = nn.Linear(4, 2).eval(), torch.ones(3, 4)
     >>> found = of_maps(model, x, torch.tensor([0, 1, 0]), {"a": torch.rand(2, 3, 4)}, fraction=0.5)
     >>> {name: tuple(values.shape) for name, values in found["a"].items()}
     {'pixel flipping': (3, 2), 'entropy': (3, 2)}
     """
+    for name, each in maps.items():
+        if each.ndim != 3 or each.shape[1:] != (len(x), x[0].numel()):
+            raise ValueError(
+                f"the maps of {name!r} are {tuple(each.shape)}: (points, n, inputs) are needed, which is "
+                f"(points, {len(x)}, {x[0].numel()}), as target_maps gives them."
+            )
     channels = x.shape[1] if x.ndim > 2 else 1
     pixels = {name: each.unflatten(-1, (channels, -1)).sum(-2) for name, each in maps.items()}
     orders, sizes = [ranking(torch.cat(list(pixels.values())))], [len(each) for each in pixels.values()]
