@@ -190,3 +190,51 @@ def test_deep_shap_adds_up_to_the_outputs():
         found.sum(-1).double(), (net(x) - net(background).mean(0)).detach(), rtol=1e-4, atol=1e-4
     )
     assert isinstance(net[1], type(mlp([6, 5, 2]).layer1))  # the network given is left as it was
+
+
+def test_deep_shap_says_where_its_values_do_not_add_up(monkeypatch):
+    """shap's own check is on; and outputs far smaller than its tolerance are checked as well."""
+    import shap
+
+    net, x, background = game(), torch.randn(3, 4), torch.randn(5, 4)
+    right = shap.DeepExplainer.shap_values
+    monkeypatch.setattr(shap.DeepExplainer, "shap_values", lambda *given, **options: 1.5 * right(*given, **options))
+    for scale in (1, 1e-5):
+        net[2].weight.data *= scale
+        with pytest.raises(ValueError, match=r"values do not add up to the model's outputs: .* is missing"):
+            deep_shap(net, x, background=background)
+    seen = {}
+    monkeypatch.setattr(
+        shap.DeepExplainer, "shap_values", lambda *given, **options: seen.update(options) or right(*given, **options)
+    )
+    deep_shap(net, x, background=background)
+    assert seen.get("check_additivity", True)
+
+    def wrong(*given, **options):
+        raise AssertionError("The SHAP explanations do not sum up")
+
+    monkeypatch.setattr(shap.DeepExplainer, "shap_values", wrong)
+    with pytest.raises(ValueError, match="not those of this model: The SHAP explanations do not sum up"):
+        deep_shap(net, x, background=background)
+
+
+@pytest.mark.parametrize(
+    ("x", "background", "said"),
+    [
+        (torch.ones(2, 4), torch.ones(3, 5), r"background \(3, 5\) must hold samples like x"),
+        (torch.ones(2, 4), torch.full((3, 4), float("nan")), "NaN or infinite"),
+        (torch.full((2, 4), float("inf")), torch.ones(3, 4), "NaN or infinite"),
+        (torch.ones(2, 4), torch.ones(0, 4), r"\(0, 4\): floating inputs"),
+    ],
+)
+def test_deep_shap_of_samples_that_do_not_fit(x, background, said):
+    with pytest.raises(ValueError, match=said):
+        deep_shap(game(), x.double(), background=background.double())
+
+
+def test_deep_shap_of_one_output_and_of_samples_of_the_background():
+    net, background = game(outputs=1), torch.randn(5, 4)
+    found = deep_shap(net, background, background=background)
+    assert found.shape == (5, 1, 4)
+    single = deep_shap(net, background[:1], background=background[:1])
+    assert single.abs().max() == 0

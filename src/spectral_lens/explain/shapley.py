@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from spectral_lens._runtime.extras import optional
 from spectral_lens._runtime.memory import check_chunk
-from spectral_lens.nn.rewriting import fold
+from spectral_lens.explain.distinct_calls import distinct_calls
 from spectral_lens.operators._checks import Outputs, checked, readout
 from spectral_lens.operators._pullback import batch_size
 
@@ -170,12 +170,14 @@ def _spread(earned: Float[Tensor, "n k p"], player: Int[Tensor, " *d"]) -> Float
 
 
 def deep_shap(
-    model: nn.Module, x: Float[Tensor, "n *d"], *, background: Float[Tensor, "m *d"]
+    model: nn.Module, x: Float[Tensor, "n *d"], *, background: Float[Tensor, "..."]
 ) -> Float[Tensor, "n k *d"]:
-    """SHAP values of all outputs by shap's DeepExplainer, for a Sequential on the CPU.  [lundberg2017]
+    """SHAP values of all outputs by shap's DeepExplainer, for a model in evaluation, on the CPU.  [lundberg2017]
 
-    background: samples that stand for an input that is not there.  shap knows torch's own layers alone, so spectral
-    ones are folded first, and a leading Flatten goes.
+    background: samples, (m, *d), that stand for an input that is not there.  shap knows torch's own layers alone and
+    must see each of them called once, so it is given a copy of that kind (see `distinct_calls`).
+    Raises ValueError that names what shap has no rule for, and where its values do not add up to f(x) less the mean of
+    f(background), by its own check and to a hundredth of the largest of these differences.
 
     >>> model, x, background = nn.Sequential(nn.Linear(5, 3)).eval(), torch.rand(2, 5), torch.rand(7, 5)
     >>> found = deep_shap(model, x, background=background)
@@ -185,6 +187,24 @@ def deep_shap(
     with optional("explain"), warnings.catch_warnings(action="ignore"):  # of its colour maps and progress bars
         import shap
 
-    layers = [layer for layer in fold(model).cpu() if not isinstance(layer, nn.Flatten)]  # type: ignore[attr-defined]
-    explainer = shap.DeepExplainer(nn.Sequential(*layers), background.cpu())
-    return torch.from_numpy(explainer.shap_values(x.cpu(), check_additivity=False)).movedim(-1, 1)
+    plain = distinct_calls(model).cpu().eval()
+    x, background = x.detach().cpu(), background.detach().to("cpu", x.dtype)
+    if background.shape[1:] != x.shape[1:]:
+        raise ValueError(f"background {tuple(background.shape)} must hold samples like x, {tuple(x.shape)}.")
+    checked(plain, x)
+    checked(plain, background)
+    try:
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # of its check of the sums
+            found = torch.from_numpy(shap.DeepExplainer(plain, background).shap_values(x)).movedim(-1, 1)
+    except AssertionError as error:
+        raise ValueError(f"shap's values are not those of this model: {error}") from error
+    with torch.no_grad():
+        out = plain(x)
+        expected = (out - plain(background).mean(0)).double()
+    missed, largest = (found.double().flatten(2).sum(2) - expected).abs().max(), expected.abs().max()
+    if missed > 0.01 * largest + 1000 * torch.finfo(out.dtype).eps * out.abs().max():  # and the sums' rounding
+        raise ValueError(
+            f"shap's values do not add up to the model's outputs: {float(missed):.3g} of {float(largest):.3g} is "
+            "missing."
+        )
+    return found
