@@ -115,3 +115,36 @@ def test_the_robustness_of_a_method():
     torch.testing.assert_close(found.frechet, frechet_distance(maps, shifted))
     assert found.cosine.shape == found.relative.shape == (6,)
     assert found.frechet.shape == ()
+
+
+def test_single_numbers_are_no_maps():
+    for function in (cosine_distance, frechet_distance, lambda a, b: relative_difference(a, b, torch.ones(2, 3))):
+        with pytest.raises(ValueError, match="must be alike"):
+            function(torch.tensor(1.0), torch.tensor(2.0))
+    a, b = torch.randn(4), torch.randn(4)  # one number for each sample
+    torch.testing.assert_close(relative_difference(a, b, 2 * torch.ones(4)), (b - a).abs() / a.abs() / 2)
+    assert cosine_distance(a, -a).tolist() == [2] * 4
+    with pytest.raises(ValueError, match="finite noise for each sample"):
+        relative_difference(a, b, torch.tensor(1.0))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_distances_are_computed_in_double_precision(dtype):
+    a, b = (300 * torch.randn(4, 300)).to(dtype), (300 * torch.randn(4, 300)).to(dtype)
+    for found, same in ((cosine_distance(a, b), cosine_distance(a.double(), b.double())),
+                        (frechet_distance(a, b), frechet_distance(a.double(), b.double()))):  # fmt: skip
+        assert found.dtype == torch.float64
+        assert torch.equal(found, same)
+
+
+def test_the_inputs_stay_as_they_are():
+    x, noise = torch.rand(5, 3), 0.1 * torch.rand(5, 3)
+    given = x.clone(), noise.clone()
+    found = robustness(lambda x: x.sub_(0.3).mul_(x), x, noise)
+    assert torch.equal(x, given[0])
+    assert torch.equal(noise, given[1])
+    expected = robustness(lambda x: (x - 0.3) ** 2, x, noise)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+    with pytest.raises(ValueError, match=r"noise \(3,\) must have the shape of x, \(5, 3\)"):
+        robustness(lambda x: x, x, noise[0])

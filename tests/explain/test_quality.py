@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -170,6 +171,83 @@ def test_the_leading_share_is_the_inverse_square_of_ssm():
     s = torch.linalg.svdvals(R)
     assert_close(quality.leading_share(R), s[:, 0].square() / s.square().sum(1), 1e-9)
     assert_close(quality.leading_share(R), ssm(R) ** -2, 1e-9)
+
+
+# ---- what is no matrix, no map and no number
+
+MATRIX = {"ssm": ssm, "stability": stability, "measures": quality.spectral_measures, "share": quality.leading_share}
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize("name", MATRIX)
+@pytest.mark.parametrize(
+    ("R", "said"),
+    [
+        (torch.rand(40, 10, 1, 8, 7), r"R is \(40, 10, 1, 8, 7\): .* flattened first, E\.flatten\(2\)"),
+        (torch.rand(4, 10, 8, 7), r"R is \(4, 10, 8, 7\)"),
+        (torch.rand(7), r"R is \(7,\)"),
+        (torch.tensor(2.0), r"R is \(\)"),
+        (torch.rand(2, 0, 3), "nothing is in it"),
+        (torch.stack([torch.ones(2, 3), torch.zeros(2, 3)]), "zero everywhere"),
+        (torch.tensor([[1.0, NAN]]), "R holds NaN or infinite"),
+        (torch.tensor([[1.0, INF]]), "R holds NaN or infinite"),
+    ],
+)
+def test_measures_of_what_is_no_redistribution_matrix(name, R, said):
+    with pytest.raises(ValueError, match=said):
+        MATRIX[name](R)
+
+
+@pytest.mark.parametrize("name", [*MATRIX, "entropy", "redistribution"])
+@pytest.mark.parametrize("values", [np.ones((2, 3, 4)), torch.ones(2, 3, 4, dtype=torch.int64), 1.0])
+def test_what_is_no_floating_tensor(name, values):
+    with pytest.raises(TypeError, match=r"must be a floating tensor|Type-check error"):
+        (MATRIX | {"entropy": entropy, "redistribution": redistribution})[name](values)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_measured_in_single(dtype):
+    E = (100 * torch.rand(2, 3, 900)).to(dtype)  # its sums are beyond float16
+    torch.testing.assert_close(redistribution(E).R, redistribution(E.float()).R)
+    torch.testing.assert_close(ssm(E), ssm(E.float()))
+    torch.testing.assert_close(entropy(E), entropy(E.float()))
+
+
+@pytest.mark.parametrize(
+    ("relevance", "by", "said"),
+    [
+        (torch.rand(3, 4), None, r"the relevance is \(3, 4\): \(n, k, \*d\) is needed"),
+        (torch.tensor(1.0), None, r"the relevance is \(\)"),
+        (torch.rand(3, 0, 4), None, "nothing is in it"),
+        (torch.rand(3, 4, 5), torch.rand(3, 5), r"by is \(3, 5\): it must hold a number for each map, \(3, 4\)"),
+        (torch.rand(3, 4, 5), torch.rand(4), r"by is \(4,\)"),
+        (torch.rand(3, 4, 5), torch.full((3, 4), NAN), "by holds NaN"),
+        (torch.full((3, 4, 5), NAN), None, "the relevance holds NaN"),
+    ],
+)
+def test_what_cannot_be_redistributed(relevance, by, said):
+    with pytest.raises(ValueError, match=said):
+        redistribution(relevance, by=by)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 1, 8), (2, 3, 1, 8, 8), ()])
+def test_the_entropy_of_maps_that_are_not_flattened(shape):
+    with pytest.raises(ValueError, match=r"flatten them, E\.flatten\(2\)"):
+        entropy(torch.rand(shape))
+
+
+@pytest.mark.parametrize("function", [decompose, quality.expanded])
+@pytest.mark.parametrize(("R", "z"), [((3, 4, 9), (4,)), ((3, 4, 9), (4, 3)), ((3, 4, 1, 9), (3, 4)), ((4, 9), (4,))])
+def test_questions_that_do_not_fit(function, R, z):
+    with pytest.raises(ValueError, match=r"they must be \(n, k, d\) and \(n, k\)"):
+        function(torch.rand(R), torch.rand(z))
+
+
+def test_a_question_that_asks_nothing():
+    with pytest.raises(ValueError, match="none of them zero"):
+        quality.amplification(torch.rand(2, 3, 4), torch.zeros(1, 2, 3))
+    with pytest.raises(ValueError, match="none of them zero"):
+        quality.amplification(torch.rand(2, 3, 4), torch.rand(2, 3))
 
 
 # ---- without forming the matrix

@@ -27,11 +27,11 @@ class Robustness(NamedTuple):
 
 
 def robustness(
-    explain: Callable[[Tensor], Tensor], x: Float[Tensor, "n *d"], noise: Float[Tensor, "n *d"]
+    explain: Callable[[Tensor], Tensor], x: Float[Tensor, "n *d"], noise: Float[Tensor, "..."]
 ) -> Robustness:
     """The three distances of a method, (n, *d) to maps (n, *e), such as `lambda x: saliency(model, x)[:, 3]`.
 
-    Errors: as in `relative_difference` and `frechet_distance`.
+    Raises ValueError where x and the noise have different shapes, and as `relative_difference` and `frechet_distance`.
 
     >>> x = torch.tensor([[3.0, 4.0], [6.0, 8.0]])
     >>> found = robustness(lambda x: x, x, torch.ones(2, 2))  # of maps that are the inputs
@@ -40,13 +40,15 @@ def robustness(
     >>> round(float(found.frechet), 6)  # the shift, squared
     2.0
     """
-    maps, shifted = explain(x), explain(x + noise)
+    if x.shape != noise.shape:
+        raise ValueError(f"noise {tuple(noise.shape)} must have the shape of x, {tuple(x.shape)}.")
+    maps, shifted = explain(x.clone()), explain(x + noise)  # a copy, since the method may work on its input in place
     return Robustness(
         cosine_distance(maps, shifted), relative_difference(maps, shifted, noise), frechet_distance(maps, shifted)
     )
 
 
-def cosine_distance(maps: Float[Tensor, "n *e"], shifted: Float[Tensor, "..."]) -> Float[Tensor, " n"]:
+def cosine_distance(maps: Float[Tensor, "..."], shifted: Float[Tensor, "..."]) -> Float[Tensor, " n"]:
     """1 - cos of the angle between the two maps of each sample, each taken as one vector: from 0 to 2.
 
     Two maps that are zero are alike (0); one that is zero has no direction in common with the other (1).
@@ -63,7 +65,7 @@ def cosine_distance(maps: Float[Tensor, "n *e"], shifted: Float[Tensor, "..."]) 
 
 
 def relative_difference(
-    maps: Float[Tensor, "n *e"], shifted: Float[Tensor, "..."], noise: Float[Tensor, "..."]
+    maps: Float[Tensor, "..."], shifted: Float[Tensor, "..."], noise: Float[Tensor, "..."]
 ) -> Float[Tensor, " n"]:
     """||E(x + d) - E(x)|| / (||E(x)|| ||d||): the finite difference of the map, relative to the map.
 
@@ -74,14 +76,17 @@ def relative_difference(
     [0.4]
     """
     one, other = _maps(maps, shifted)
-    size = _length(noise.to(one))
-    if len(noise) != len(one) or not (size > 0).all() or not size.isfinite().all():
-        raise ValueError("a finite difference needs finite noise for each sample, none of it zero.")
+    wrong = "a finite difference needs finite noise for each sample, none of it zero."
+    if noise.ndim < 1 or len(noise) != len(one):
+        raise ValueError(wrong)
+    size = _length(noise.to(one).reshape(len(one), -1))
+    if not (size > 0).all() or not size.isfinite().all():
+        raise ValueError(wrong)
     change = _length(other - one)
     return torch.where(change > 0, change / (_length(one) * size), 0)
 
 
-def frechet_distance(maps: Float[Tensor, "n *e"], shifted: Float[Tensor, "..."]) -> Float[Tensor, ""]:
+def frechet_distance(maps: Float[Tensor, "..."], shifted: Float[Tensor, "..."]) -> Float[Tensor, ""]:
     """|m - m'|^2 + tr(C + C' - 2 (C^1/2 C' C^1/2)^1/2) of Gaussians fitted to two sets of maps.  [dowson1982]
 
     The square of the distance, as it is usual since [heusel2017], in the square of the maps' unit.  It compares the
@@ -95,7 +100,7 @@ def frechet_distance(maps: Float[Tensor, "n *e"], shifted: Float[Tensor, "..."])
     >>> round(float(frechet_distance(maps, maps + 3)), 6)  # moved by (3, 3)
     18.0
     """
-    if maps.shape[1:] != shifted.shape[1:]:
+    if maps.ndim < 1 or maps.shape[1:] != shifted.shape[1:] or 0 in maps.shape[1:]:
         raise ValueError(f"the maps are {tuple(maps.shape)} and {tuple(shifted.shape)}: they must be alike.")
     if min(len(maps), len(shifted)) < 2:
         raise ValueError("a covariance needs at least two maps in each set.")
@@ -109,7 +114,7 @@ def frechet_distance(maps: Float[Tensor, "n *e"], shifted: Float[Tensor, "..."])
 
 
 def _maps(maps: Tensor, shifted: Tensor) -> tuple[Tensor, Tensor]:
-    if maps.shape != shifted.shape or not maps.numel():
+    if maps.ndim < 1 or maps.shape != shifted.shape or not maps.numel():
         raise ValueError(
             f"the maps are {tuple(maps.shape)} and {tuple(shifted.shape)}: they must be alike, and not empty."
         )
