@@ -131,6 +131,32 @@ def alone(data, net, seed, *, start, growth, longest, bound, epochs, batch_size,
     return left, there
 
 
+@settings(deadline=None, derandomize=True, max_examples=40)
+@given(st.integers(0, 10**6), st.floats(0.0, 2.0), st.floats(0.05, 5.0), st.integers(1, 3), st.integers(1, 6))
+def test_the_proximal_step_to_all_digits(seed, strength, bound, outputs, nodes):
+    """In double precision, whatever the default is."""
+    generator = torch.Generator().manual_seed(seed)
+    skip = torch.randn(outputs, 7, dtype=torch.float64, generator=generator)
+    first = torch.randn(nodes, 7, dtype=torch.float64, generator=generator)
+    assert torch.get_default_dtype() == torch.float32
+    b, w = hier_prox(skip, first, strength=strength, bound=bound)
+    for i in range(7):
+        expected = shrunk(skip[:, i], first[:, i], strength, bound)
+        torch.testing.assert_close(b[:, i], expected[0], rtol=1e-12, atol=1e-13)
+        torch.testing.assert_close(w[:, i], expected[1], rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_proximal_step_keeps_its_type_and_its_inputs(dtype):
+    skip, first = torch.randn(2, 5, dtype=dtype), torch.randn(3, 5, dtype=dtype)
+    skip[:, 2] = 0
+    given = skip.clone(), first.clone()
+    b, w = hier_prox(skip, first, strength=0.3, bound=0.3)
+    assert b.dtype == w.dtype == dtype
+    assert torch.equal(skip, given[0])
+    assert torch.equal(first, given[1])
+
+
 DOUBLE = {"dtype": torch.float64, "device": "cpu"}
 
 

@@ -36,7 +36,7 @@ def hier_prox(
     unit = skip / length.clamp(min=torch.finfo(skip.dtype).tiny)
     unit[..., :1, :].masked_fill_(length == 0, 1)  # any direction serves
     size = first.abs().sort(dim=-2, descending=True).values
-    s = torch.arange(size.shape[-2] + 1, device=size.device).unsqueeze(-1)
+    s = torch.arange(size.shape[-2] + 1).to(size).unsqueeze(-1)  # whole numbers times a float would be single precision
     nothing = torch.zeros_like(length)
     sums = torch.cat([nothing, size.cumsum(-2)], -2)
     radius = (length - strength + bound * sums).clamp(min=0) / (1 + s * bound**2)  # |b| for each s, (*r, h + 1, d)
