@@ -33,7 +33,7 @@ def test_the_exponent_is_the_slope_of_the_logarithms():
 def test_what_is_no_power_law_is_refused(x):
     with pytest.raises(ValueError, match="positive numbers"):
         exponent(torch.tensor(x), torch.ones(2))
-    for y in ([1.0, 0.0], [-1.0, 1.0]):
+    for y in ([1.0, 0.0], [-1.0, 1.0], [1.0, float("nan")], [1.0, float("inf")]):
         with pytest.raises(ValueError, match="positive numbers"):
             exponent(torch.tensor([1.0, 2.0]), torch.tensor(y))
 

@@ -99,6 +99,9 @@ def test_jaccard_by_hand():
     assert jaccard(torch.tensor([[3.0, 2.0, 1.0, 0.0], [3.0, 1.0, 0.0, 2.0]]), 1) == 1  # not the lowest ones
     with pytest.raises(ValueError, match="two at least"):
         jaccard(scores[:1], 2)
+    for count in (0, 5):
+        with pytest.raises(ValueError, match=f"count={count} must lie between 1 and the 4"):
+            jaccard(scores, count)
 
 
 def test_unknown_gates_are_refused(known):

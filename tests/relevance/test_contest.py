@@ -90,3 +90,12 @@ def test_time_is_shared_by_the_runs(monkeypatch):
     assert choice.scores.shape == (2, 6)
     with pytest.raises(ValueError, match="at least 1"):
         timed(lambda data: data.x, oracles.toy(17, (6,)), runs=0)
+
+
+def test_per_cents_of_a_best_that_is_negative_and_of_none():
+    losses = {"a": torch.tensor([-2.0, -2.0]), "b": torch.tensor([-1.0, -2.0])}
+    assert behind_best(losses) == {"a": pytest.approx(100 / 3), "b": 0}
+    assert behind_best(losses, lower=True) == {"a": 0, "b": 25}
+    for results in ({"a": torch.zeros(2), "b": -torch.ones(2)}, {"a": torch.tensor([1.0, float("nan")])}):
+        with pytest.raises(ValueError, match="must be finite, and the best must not be zero"):
+            behind_best(results)

@@ -68,3 +68,11 @@ def test_what_does_not_fit_is_refused(rankings, counts, message):
     splits = list(StratifiedKFold(3).split(x, y))
     with pytest.raises(ValueError, match=message):
         change_by_count(LogisticRegression(), x, y, [np.arange(6)] * rankings, counts=counts, splits=splits)
+
+
+def test_candidates_whose_fits_failed_are_none():
+    folds = {f"split{k}_test_score": None for k in range(4)}
+    mean, sd = np.array([np.nan, 0.7, np.nan, 0.89, 0.9]), np.array([np.nan, 0.1, np.nan, 0.1, 0.1])
+    assert one_standard_error({"mean_test_score": mean, "std_test_score": sd, **folds}) == 3
+    with pytest.raises(ValueError, match="no candidate of the grid has a score"):
+        one_standard_error({"mean_test_score": mean * np.nan, "std_test_score": sd, **folds})

@@ -50,3 +50,12 @@ def test_a_copy_correlates_by_more_than_nine_tenths_by_default():
 def test_columns_have_to_be_there_once(chosen):
     with pytest.raises(ValueError, match=r"some of 0 \.\.\. 8"):
         near_copies(repeating(), chosen)
+
+
+def test_a_constant_is_correlated_with_nothing():
+    x = np.random.default_rng(0).normal(size=(20, 4))
+    x[:, 1], x[:, 3] = 0.1, x[:, 0]
+    assert near_copies(x, [0, 1, 2, 3]) == 2
+    assert near_copies(x, [0, 1]) == near_copies(x, [1]) == 0
+    with pytest.raises(ValueError, match="an input is constant"):
+        mean_correlation(torch.from_numpy(x)[None])

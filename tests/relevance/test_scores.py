@@ -136,6 +136,45 @@ def test_normalised_by_the_largest():
     torch.testing.assert_close(normalised(scores[1]), found[1], **TIGHT)
 
 
+def test_normalised_scores_that_are_zero_or_negative():
+    assert normalised(doubles([0.0, 0.0], [2.0, -1.0])).tolist() == [[0, 0], [1, -0.5]]
+    for scores in ([-1.0, -2.0], [0.0, -1.0]):
+        with pytest.raises(ValueError, match="no score is positive"):
+            normalised(doubles(scores))
+
+
+def test_nan_has_no_rank():
+    with pytest.raises(ValueError, match="NaN, which has no rank"):
+        ranking(doubles([1.0, math.nan], [1.0, 2.0]))
+
+
+@pytest.mark.parametrize(
+    ("explained", "said"),
+    [
+        (torch.rand(3, 4), r"\(3, 4\): \(n, k, \*d\) is needed"),
+        (torch.rand(3, 0, 4), "none of them empty"),
+        (torch.tensor([[[1.0, math.nan]]]), "NaN or infinite"),
+        (torch.tensor([[[1.0, -math.inf]]]), "NaN or infinite"),
+    ],
+)
+def test_explanations_without_a_score(explained, said):
+    with pytest.raises(ValueError, match=said):
+        overall(explained)
+
+
+def test_explanations_in_half_precision_are_averaged_in_single():
+    explained = 300 * torch.rand(40, 10, 7).half()
+    torch.testing.assert_close(overall(explained), overall(explained.float()))
+    assert overall(torch.zeros(2, 3, 4)).tolist() == [0] * 4
+
+
+def test_pairs_that_are_silent_are_alike():
+    assert pair_difference(doubles([0.0, 0.0, 1.0, 3.0])).item() == 0.5
+    for scores in ([1.0, 2.0, 3.0], [1.0, -1.0]):
+        with pytest.raises(ValueError, match="must come in pairs, none of them negative"):
+            pair_difference(doubles(scores))
+
+
 def test_ranking_keeps_the_order_of_equals():
     assert ranking(doubles([1, 5, 1, 7, 5, 1], [0, 0, 0, 0, 0, 0])).tolist() == [[3, 1, 4, 0, 2, 5], [0, 1, 2, 3, 4, 5]]
     tied = torch.zeros(1000)

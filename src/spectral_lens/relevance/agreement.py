@@ -45,14 +45,14 @@ def rank_correlation(a: Float[Tensor, "*m points"], b: Float[Tensor, "*m points"
 def exponent(x: Float[Tensor, " n"], y: Float[Tensor, " n"]) -> float:
     """The power p of the law y ~ x^p: the slope of the straight line through the logarithms, by least squares.
 
-    Raises ValueError for numbers that are not positive, or where all x are equal.
+    Raises ValueError for numbers that are not positive and finite, or where all x are equal.
 
     >>> x = torch.tensor([1.0, 2.0, 5.0])
     >>> round(exponent(x, 7 * x**1.5), 3)
     1.5
     """
-    if x.min() <= 0 or y.min() <= 0 or x.min() == x.max():
-        raise ValueError("a power law needs positive numbers, and two different x at least.")
+    if not all(((each > 0) & each.isfinite()).all() for each in (x, y)) or x.min() == x.max():
+        raise ValueError("a power law needs positive numbers, all finite, and two different x at least.")
     x, y = x.log() - x.log().mean(), y.log() - y.log().mean()
     return ((x * y).sum() / (x * x).sum()).item()
 

@@ -150,9 +150,13 @@ def _measured(y: np.ndarray) -> bool:
 def jaccard(scores: Scores, count: int) -> float:
     """How alike the runs choose: |A and B| / |A or B| of their `count` highest inputs, the mean over pairs of runs.
 
+    Raises ValueError for a count that is not between 1 and the inputs, and for one run.
+
     >>> jaccard(torch.tensor([[3.0, 2.0, 1.0, 0.0], [3.0, 0.0, 1.0, 2.0]]), 2)  # one of three in both
     0.3333333333333333
     """
+    if not 1 <= count <= scores.shape[1]:
+        raise ValueError(f"count={count} must lie between 1 and the {scores.shape[1]} inputs.")
     chosen = [set(each[:count].tolist()) for each in ranking(scores)]
     pairs = list(itertools.combinations(chosen, 2))
     if not pairs:

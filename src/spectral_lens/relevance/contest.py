@@ -1,5 +1,6 @@
 """Ways to choose inputs, side by side on one task: what fresh networks reach with the inputs that each would keep."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -101,6 +102,7 @@ def behind_best(results: Mapping[str, Float[Tensor, " r"]], *, lower: bool = Fal
     """What each method's mean result misses of the best one's, in per cent of that.
 
     lower: whether a lower result is better, as of errors.
+    Raises ValueError where the best result is zero, of which there are no per cents, or where one is not finite.
 
     >>> import torch
     >>> behind_best({"a": torch.tensor([0.5, 1.0]), "b": torch.tensor([1.0, 1.0])})
@@ -108,7 +110,9 @@ def behind_best(results: Mapping[str, Float[Tensor, " r"]], *, lower: bool = Fal
     """
     means = {method: each.mean().item() for method, each in results.items()}
     top = (min if lower else max)(means.values())
-    return {method: 100 * abs(value - top) / top for method, value in means.items()}
+    if top == 0 or not all(map(math.isfinite, means.values())):
+        raise ValueError(f"the mean results are {means}: they must be finite, and the best must not be zero.")
+    return {method: 100 * abs(value - top) / abs(top) for method, value in means.items()}
 
 
 def _best(candidates: Sequence[T], quality: Callable[[T], Tensor], held: DataSet) -> T:

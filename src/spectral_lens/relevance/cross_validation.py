@@ -19,6 +19,8 @@ def one_standard_error(results: Mapping[str, Any]) -> int:
 
     The grid has to go from simple to complex, so that the first is the simplest.  [breiman1984, 3.4.3]
     results: `cv_results_`; the standard error is the standard deviation over the folds over the root of their number.
+    Candidates without a score, whose fits failed, are none.
+    Raises ValueError for scores of fewer than two folds, and where no candidate has one.
 
     >>> folds = {f"split{k}_test_score": None for k in range(4)}
     >>> mean, sd = np.array([0.7, 0.89, 0.9]), np.array([0.1, 0.1, 0.1])
@@ -28,7 +30,10 @@ def one_standard_error(results: Mapping[str, Any]) -> int:
     folds = sum(name.startswith("split") and name.endswith("_test_score") for name in results)
     if folds < 2:
         raise ValueError("the results hold no scores of two folds or more: is this cv_results_ of a grid search?")
-    mean, best = results["mean_test_score"], results["mean_test_score"].argmax()
+    mean = results["mean_test_score"]
+    if np.isnan(mean).all():
+        raise ValueError("no candidate of the grid has a score: all their fits failed.")
+    best = np.nanargmax(mean)
     return int(np.flatnonzero(mean >= mean[best] - results["std_test_score"][best] / folds**0.5)[0])
 
 

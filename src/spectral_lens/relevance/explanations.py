@@ -38,7 +38,7 @@ def of_explanations(
     """
     given = {"x": x, **others}
     for name, values in given.items():
-        if per_run and len(values) != trained.runs:
+        if per_run and (values.ndim < 1 or len(values) != trained.runs):
             raise ValueError(f"{name} {tuple(values.shape)} must have its own samples for each of {trained.runs} runs.")
     found = []
     for r in range(trained.runs):

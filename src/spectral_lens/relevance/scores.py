@@ -71,28 +71,46 @@ def of_inputs(trained: Trained | nn.Module) -> Float[Tensor, "*r d"]:
 def normalised(scores: Float[Tensor, "*r d"]) -> Float[Tensor, "*r d"]:
     """Scores divided by their maximum, so that runs whose first layers shrank differently can be compared.
 
+    Scores that are all zero stay zero.  Raises ValueError for scores of which none is positive and some are negative:
+    divided by their largest they would change their order.
+
     >>> normalised(torch.tensor([[1.0, 4.0], [6.0, 3.0]]))
     tensor([[0.2500, 1.0000],
             [1.0000, 0.5000]])
     """
-    return scores / scores.amax(-1, keepdim=True)
+    largest = scores.amax(-1, keepdim=True)
+    if ((largest <= 0) & (scores != 0)).any():
+        raise ValueError("no score is positive: there is no largest to divide by.")
+    return scores / torch.where(largest == 0, 1, largest)
 
 
-def overall(explained: Float[Tensor, "n k *d"]) -> Float[Tensor, " d"]:
+def overall(explained: Float[Tensor, "..."]) -> Float[Tensor, " d"]:
     """One score for each input from explanations of many samples: the mean |R| over samples and outputs, normalised.
+
+    Raises ValueError for explanations of another shape, and for NaN or infinite values.
 
     >>> overall(torch.tensor([[[1.0, -2.0]], [[3.0, -6.0]]]))
     tensor([0.5000, 1.0000])
     """
-    return normalised(explained.abs().flatten(2).mean((0, 1)))
+    if explained.ndim < 3 or not explained.numel():
+        raise ValueError(f"the explanations are {tuple(explained.shape)}: (n, k, *d) is needed, none of them empty.")
+    if not explained.isfinite().all():
+        raise ValueError("the explanations hold NaN or infinite values.")
+    size = explained.abs()
+    size = size.float() if size.dtype in (torch.float16, torch.bfloat16) else size  # whose sums overflow
+    return normalised(size.flatten(2).mean((0, 1)))
 
 
 def ranking(scores: Float[Tensor, "*r d"]) -> Int[Tensor, "*r d"]:
     """Inputs from the most to the least relevant; equal scores keep the order of the inputs.
 
+    Raises ValueError for NaN, which has no rank.
+
     >>> ranking(torch.tensor([0.2, 0.9, 0.2, 0.5]))
     tensor([1, 3, 0, 2])
     """
+    if scores.isnan().any():
+        raise ValueError("the scores hold NaN, which has no rank: leave out runs that failed.")
     return scores.argsort(dim=-1, descending=True, stable=True)
 
 
@@ -117,13 +135,18 @@ def pearson(a: Float[Tensor, "*#r d"], b: Float[Tensor, "*#r d"]) -> Float[Tenso
 
 
 def pair_difference(scores: Float[Tensor, "*r d"]) -> Float[Tensor, "*r"]:
-    """Mean over the pairs (0, 1), (2, 3), ... of the difference of their scores over their mean.
+    """Mean over the pairs (0, 1), (2, 3), ... of the difference of their scores over their mean, 0 for equal ones.
+
+    Raises ValueError for an odd number of scores, and for negative ones.
 
     >>> float(pair_difference(torch.tensor([1.0, 3.0, 2.0, 2.0])))
     0.5
     """
+    if scores.shape[-1] % 2 or (scores < 0).any():
+        raise ValueError(f"{scores.shape[-1]} scores must come in pairs, none of them negative.")
     pairs = scores.unflatten(-1, (-1, 2))
-    return (pairs.diff(dim=-1).squeeze(-1).abs() / pairs.mean(-1)).mean(-1)
+    apart = pairs.diff(dim=-1).squeeze(-1).abs()
+    return torch.where(apart == 0, 0, apart / pairs.mean(-1)).mean(-1)
 
 
 def random_ranking(inputs: int, seeds: Sequence[int]) -> Int[Tensor, "r d"]:
