@@ -6,6 +6,7 @@ import torch
 import oracles
 from spectral_lens.nn.mlp import mlp
 from spectral_lens.relevance.explanations import of_explanations
+from spectral_lens.relevance.scores import overall
 from spectral_lens.training import fit
 
 
@@ -58,3 +59,18 @@ def test_samples_of_other_runs_are_refused(trained, wrong):
     given[wrong] = torch.rand(3, 4, 7)
     with pytest.raises(ValueError, match=f"{wrong} .*for each of 2 runs"):
         of_explanations(linear, trained, per_run=True, **given)
+
+
+def test_a_method_that_works_in_place_and_keeps_its_graph(trained):
+    x = torch.rand(6, 7, dtype=torch.float64)
+    given = x.clone()
+
+    def explain(net, x):
+        return net(x.mul_(2)).unsqueeze(2) * x.unsqueeze(1)
+
+    found = of_explanations(explain, trained, x)
+    assert torch.equal(x, given)
+    assert not found.requires_grad
+    for r in range(2):
+        net, twice = trained.run(r), 2 * given
+        torch.testing.assert_close(found[r], overall(net(twice).unsqueeze(2) * twice.unsqueeze(1)).detach())

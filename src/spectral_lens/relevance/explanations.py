@@ -44,6 +44,7 @@ def of_explanations(
     for r in range(trained.runs):
         net = trained.run(r)
         like = next(net.parameters())
-        its = {name: (values[r] if per_run else values).to(like) for name, values in given.items()}
-        found.append(overall(explain(net, its.pop("x"), **its)).cpu())
+        # copies, since a method or a network may work on its inputs in place
+        its = {name: (values[r] if per_run else values).to(like, copy=True) for name, values in given.items()}
+        found.append(overall(explain(net, its.pop("x"), **its)).detach().cpu())
     return torch.stack(found)
