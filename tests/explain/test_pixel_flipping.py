@@ -227,7 +227,10 @@ def test_a_model_that_gives_something_else():
         def forward(self, x):
             return x, x
 
-    for model, said in ((Two(), "the model gives tuple"), (nn.Unflatten(1, (7, 1)), r"the model gives \(2, 7, 1\)")):
+    for model, said in (
+        (Two(), "more than one tensor, a tuple"),
+        (nn.Unflatten(1, (7, 1)), r"outputs are \(2, 7, 1\)"),
+    ):
         with pytest.raises(ValueError, match=said):
             curves(model.eval(), torch.rand(2, 7), shuffled(2, 2, 7), torch.tensor([0, 1]))
 

@@ -238,3 +238,25 @@ def test_deep_shap_of_one_output_and_of_samples_of_the_background():
     assert found.shape == (5, 1, 4)
     single = deep_shap(net, background[:1], background=background[:1])
     assert single.abs().max() == 0
+
+
+@pytest.mark.parametrize(
+    "method", [shapley.exact, lambda *a, **k: shapley.sampled(*a, permutations=3, generator=seeded(), **k)]
+)
+def test_one_output_of_each_sample(method):
+    model = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)).double().eval()
+    x, target = torch.rand(4, 5, dtype=torch.float64), torch.tensor([2, 0, 0, 1])
+    whole = method(model, x)
+    torch.testing.assert_close(method(model, x, target=target, chunk=3), whole[torch.arange(4), target].unsqueeze(1))
+    torch.testing.assert_close(
+        method(model, x, target=target, baseline=0.5),
+        method(model, x, baseline=torch.full((5,), 0.5))[torch.arange(4), target].unsqueeze(1),
+    )
+    with pytest.raises(ValueError, match="give one of the two"):
+        method(model, x, target=target, outputs=[0])
+    with pytest.raises(ValueError, match="for 4 samples"):
+        method(model, x, target=target[:3])
+
+
+def seeded():
+    return torch.Generator().manual_seed(5)

@@ -124,7 +124,8 @@ def test_a_reparametrised_layer():
 
 
 def test_a_converted_network_with_an_unconverted_first_layer():
-    model = spectralize(nn.Sequential(nn.Conv1d(1, 2, 3), nn.Flatten(), nn.Linear(6, 2)))
+    with pytest.warns(UserWarning, match="no spectral form of 0"):
+        model = spectralize(nn.Sequential(nn.Conv1d(1, 2, 3), nn.Flatten(), nn.Linear(6, 2)))
     with pytest.raises(ValueError, match="the first layer, 0, is not spectral: Conv1d has no such form, Linear and"):
         of_inputs(model)
 

@@ -175,8 +175,8 @@ def test_a_single_layer_is_explained_by_rule_zero():
     [
         (nn.Linear(5, 3), lambda: torch.rand(4, 5), "training mode"),
         (nn.Linear(5, 1).eval(), lambda: torch.rand(4, 5), r"outputs are \(4, 1\)"),
-        (nn.Sequential(nn.Linear(5, 3), nn.Flatten(0)).eval(), lambda: torch.rand(4, 5), r"outputs are \(12,\)"),
-        (nn.RNN(5, 3).eval(), lambda: torch.rand(4, 5), "outputs are tuple"),
+        (nn.Sequential(nn.Linear(5, 3), nn.Flatten(0)).eval(), lambda: torch.rand(4, 5), r"outputs are \(\d+,\)"),
+        (nn.RNN(5, 3).eval(), lambda: torch.rand(4, 5), "more than one tensor, a tuple"),
         (nn.Linear(5, 3).eval(), lambda: torch.rand(0, 5), "at least one"),
         (nn.Linear(5, 3).eval(), lambda: torch.full((2, 5), torch.nan), "NaN"),
         (nn.Linear(5, 3).eval(), lambda: measured(4, (5,)), "toy: y is a quantity, m, but a diagnosis"),

@@ -15,11 +15,14 @@ from torch import Tensor, nn
 
 from spectral_lens._runtime.extras import optional
 from spectral_lens._runtime.memory import check_chunk
+from spectral_lens.explain._baseline import Baseline, baseline_for
 from spectral_lens.explain.distinct_calls import distinct_calls
-from spectral_lens.operators._checks import Outputs, checked, readout
+from spectral_lens.operators._checks import Outputs, Target, check_one_of, checked, readout, targeted
 from spectral_lens.operators._pullback import batch_size
 
 __all__ = ["LARGEST", "deep_shap", "exact", "patches", "sampled"]
+
+Explained = Callable[[Tensor, Tensor], Tensor]
 
 LARGEST = 20  # players of an exact game: a million coalitions
 
@@ -28,23 +31,24 @@ def exact(
     model: nn.Module,
     x: Float[Tensor, "n *d"],
     *,
-    baseline: float | Float[Tensor, "*#n #d"] = 0.0,
+    baseline: Baseline = 0.0,
     groups: Int[Tensor, " *d"] | None = None,
     outputs: Outputs = None,
+    target: Target = None,
     chunk: int | None = None,
 ) -> Float[Tensor, "n k *d"]:
     """All 2^p coalitions of the p players, each weighted by the orders in which it comes about.
 
     groups: the player, 0 to p - 1, that each input belongs to (see `patches`); by default each input is one.  What a
-    group earns is shared evenly among its inputs.  chunk: rows given to the model at a time, by default as many as
-    suit the device.
+    group earns is shared evenly among its inputs.  outputs, target: see `gradients.gradient`.  chunk: rows given to
+    the model at a time, by default as many as suit the device.
     Raises ValueError for more than 20 players: use `sampled`.
 
     >>> model, x = nn.Linear(5, 3).eval(), torch.rand(2, 5)
     >>> torch.allclose(exact(model, x), model.weight * x[:, None], atol=1e-6)  # of a linear model
     True
     """
-    checked(model, x)
+    explained = _explained(checked(model, x).out, len(x), outputs, target)
     player = _player(x, groups)
     players = int(player.max()) + 1
     if players > LARGEST:
@@ -61,7 +65,7 @@ def exact(
     weights = torch.where(joined, orders[(size - 1).clamp(min=0)].unsqueeze(1), 0)
     weights = weights - torch.where(joined, 0, orders[size.clamp(max=players - 1)].unsqueeze(1))
     sample, coalition = torch.arange(len(x), device=x.device).repeat(2**players), coalitions.repeat_interleave(len(x))
-    values = _values(model, x, baseline, sample, coalition, present, player, outputs, chunk)
+    values = _values(model, x, baseline, sample, coalition, present, player, explained, chunk)
     return _spread(torch.einsum("sp,snk->nkp", weights, values.unflatten(0, (-1, len(x)))), player)
 
 
@@ -71,9 +75,10 @@ def sampled(
     *,
     permutations: int = 25,
     generator: torch.Generator | None = None,
-    baseline: float | Float[Tensor, "*#n #d"] = 0.0,
+    baseline: Baseline = 0.0,
     groups: Int[Tensor, " *d"] | None = None,
     outputs: Outputs = None,
+    target: Target = None,
     chunk: int | None = None,
 ) -> Float[Tensor, "n k *d"]:
     """The mean over random orders, the same for all samples; 25 of them in maess, 4.1.
@@ -87,12 +92,12 @@ def sampled(
     >>> torch.allclose(found.sum(2), model(x) - model(0 * x), atol=1e-6)
     True
     """
-    checked(model, x)
+    explained = _explained(checked(model, x).out, len(x), outputs, target)
     if permutations < 1:
         raise ValueError(f"permutations={permutations} must be at least 1.")
     player = _player(x, groups)
     players = int(player.max()) + 1
-    differs = (x != torch.as_tensor(baseline, dtype=x.dtype, device=x.device)).flatten(1).to(x.dtype)
+    differs = (x != baseline_for(x, baseline)).flatten(1).to(x.dtype)
     moves = x.new_zeros(len(x), players).index_add_(1, player.flatten(), differs) > 0
 
     def earned(order: Tensor) -> Tensor:
@@ -100,7 +105,7 @@ def sampled(
         joins = torch.cat([moves.new_ones(len(x), 1), moves[:, order]], 1)
         sample, step = joins.nonzero(as_tuple=True)
         rank = order.argsort()
-        values = _values(model, x, baseline, sample, step, lambda t: rank < t.unsqueeze(1), player, outputs, chunk)
+        values = _values(model, x, baseline, sample, step, lambda t: rank < t.unsqueeze(1), player, explained, chunk)
         same = sample[1:] == sample[:-1]
         found = values.new_zeros(len(x), players, values.shape[1])
         found[sample[1:][same], order[step[1:][same] - 1]] = values.diff(dim=0)[same]
@@ -141,26 +146,36 @@ def _player(x: Tensor, groups: Tensor | None) -> Int[Tensor, " *d"]:
     return groups.to(x.device)
 
 
+def _explained(out: Float[Tensor, "_ m"], samples: int, outputs: Outputs, target: Target) -> Explained:
+    """What of the model's outputs, (rows, m), for rows of these samples is explained; out: outputs of that width."""
+    check_one_of(outputs, target)
+    if target is None:
+        rows = readout(out, outputs)
+        return lambda out, sample: out @ rows.mT
+    own = targeted(out.new_empty(samples, out.shape[1]), target)
+    return lambda out, sample: (out * own[sample]).sum(1, keepdim=True)
+
+
 def _values(
     model: nn.Module,
     x: Tensor,
-    baseline: float | Tensor,
+    baseline: Baseline,
     sample: Int[Tensor, " rows"],
     coalition: Int[Tensor, " rows"],
     present: Callable[[Tensor], Tensor],
     player: Int[Tensor, " *d"],
-    outputs: Outputs,
+    explained: Explained,
     chunk: int | None,
 ) -> Float[Tensor, "rows k"]:
     """The explained outputs of samples of which only the inputs of the players that are present are there."""
     check_chunk(chunk, of="row")
     chunk = chunk or batch_size(x)
-    absent = torch.as_tensor(baseline, dtype=x.dtype, device=x.device).expand_as(x)
+    absent = baseline_for(x, baseline).expand_as(x)
     found = []
     with torch.no_grad():
         for samples, coalitions in zip(sample.split(chunk), coalition.split(chunk), strict=True):
             out = model(torch.where(present(coalitions)[:, player], x[samples], absent[samples]))
-            found.append(out @ readout(out, outputs).mT)
+            found.append(explained(out, samples))
     return torch.cat(found)
 
 

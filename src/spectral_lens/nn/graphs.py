@@ -3,11 +3,20 @@
 `trace` follows a model once; its graph is a model itself, and may stand wherever a model is asked for.
 """
 
+from typing import Any
+
+import torch
 from torch import Tensor, fx, nn
 
 from spectral_lens.nn.plain import AFFINE, kind_of
 
-__all__ = ["Graph", "module_of", "trace", "trained_parameters"]
+__all__ = ["SHAPING", "Graph", "module_of", "operation", "sees_the_input", "trace", "trained_parameters"]
+
+# what changes the shape of a tensor alone: types of modules, functions and names of methods
+SHAPING: set[Any] = {
+    nn.Flatten, nn.Unflatten, nn.Identity, torch.flatten, torch.reshape, torch.unflatten,
+    "flatten", "unflatten", "view", "reshape", "contiguous", "clone",
+}  # fmt: skip
 
 
 class Graph(fx.GraphModule):
@@ -64,3 +73,28 @@ def module_of(graph: fx.GraphModule, node: fx.Node) -> nn.Module:
     [Linear(in_features=3, out_features=2, bias=True), ReLU()]
     """
     return graph.get_submodule(str(node.target))
+
+
+def operation(graph: fx.GraphModule, node: fx.Node) -> Any:
+    """What a node does: the type of its module, the function, or the method's name.
+
+    >>> graph = trace(nn.Sequential(nn.Linear(3, 2), nn.ReLU()))
+    >>> [operation(graph, node).__name__ for node in graph.graph.nodes if node.op == "call_module"]
+    ['Linear', 'ReLU']
+    """
+    return kind_of(module_of(graph, node)) if node.op == "call_module" else node.target
+
+
+def sees_the_input(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether nothing but a change of shape stands between the input and the layer.
+
+    >>> graph = trace(nn.Sequential(nn.Flatten(), nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1)))
+    >>> [sees_the_input(graph, node) for node in graph.graph.nodes if operation(graph, node) is nn.Linear]
+    [True, False]
+    """
+    before = node.args[0]
+    while isinstance(before, fx.Node) and before.op != "placeholder":
+        if operation(graph, before) not in SHAPING:
+            return False
+        before = before.args[0]
+    return isinstance(before, fx.Node)

@@ -15,9 +15,9 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
-from spectral_lens.nn.graphs import module_of, trace
+from spectral_lens.nn.graphs import SHAPING, module_of, operation, sees_the_input, trace
 from spectral_lens.nn.layers import TRANSPOSED
-from spectral_lens.nn.plain import AFFINE, as_plain, kind_of
+from spectral_lens.nn.plain import AFFINE, as_plain
 
 __all__ = ["CLIPPING", "MAX_POOLING", "Interpreter", "PiecewiseLinear", "piecewise_linear"]
 
@@ -32,17 +32,13 @@ MAX_POOLING: dict[Operation, int] = {
     nn.MaxPool1d: 1, nn.MaxPool2d: 2, nn.MaxPool3d: 3,
     F.max_pool1d: 1, F.max_pool2d: 2, F.max_pool3d: 3, torch.max_pool1d: 1, torch.max_pool2d: 2, torch.max_pool3d: 3,
 }  # fmt: skip
-_SHAPING: set[Operation] = {
-    nn.Flatten, nn.Unflatten, nn.Identity, torch.flatten, torch.reshape, torch.unflatten,
-    "flatten", "unflatten", "view", "reshape", "contiguous", "clone",
-}  # fmt: skip
 _DROPOUT: set[Operation] = {
     nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout,
     F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout, torch.dropout,
 }  # fmt: skip
 # of one tensor, the first argument, or of several in it
 _NATURAL: set[Operation] = {
-    *_RELU, *MAX_POOLING, *_SHAPING, *_DROPOUT, *_NORMS,
+    *_RELU, *MAX_POOLING, *SHAPING, *_DROPOUT, *_NORMS,
     nn.LeakyReLU, F.leaky_relu, F.leaky_relu_,
     nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d, torch.avg_pool1d,
     nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
@@ -82,22 +78,12 @@ class PiecewiseLinear:
     layers: dict[fx.Node, nn.Module]
 
     def operation(self, node: fx.Node) -> Operation:
-        """The type of the module, the function or the method's name."""
-        return kind_of(module_of(self.graph, node)) if node.op == "call_module" else node.target
+        """What a node does (see `graphs.operation`)."""
+        return operation(self.graph, node)
 
     def sees_the_input(self, node: fx.Node) -> bool:
-        """Whether nothing but a change of shape stands between the input and the layer.
-
-        >>> network = piecewise_linear(nn.Sequential(nn.Flatten(), nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1)))
-        >>> [network.sees_the_input(node) for node in network.layers]
-        [True, False]
-        """
-        before = node.args[0]
-        while isinstance(before, fx.Node) and before.op != "placeholder":
-            if self.operation(before) not in _SHAPING:
-                return False
-            before = before.args[0]
-        return isinstance(before, fx.Node)
+        """Whether a layer sees the input (see `graphs.sees_the_input`)."""
+        return sees_the_input(self.graph, node)
 
     def rectified(self, node: fx.Node) -> bool:
         """Whether a ReLU takes all that the layer gives, so that nothing reaches a sum that is not positive.
@@ -109,7 +95,7 @@ class PiecewiseLinear:
 
         def stops(user: fx.Node) -> bool:
             kind = self.operation(user)
-            passing = kind in _SHAPING or kind in _DROPOUT or kind in MAX_POOLING
+            passing = kind in SHAPING or kind in _DROPOUT or kind in MAX_POOLING
             rectifying = kind in _RELU or kind in (nn.ReLU6, F.relu6)
             return rectifying or (passing and user.op != "output" and self.rectified(user))
 

@@ -153,6 +153,12 @@ def readout(out: Any, outputs: Outputs) -> Float[Tensor, "k m"]:
     return nn.functional.one_hot(chosen, width).to(out)
 
 
+def check_one_of(outputs: Outputs, target: Target) -> None:
+    """Raises ValueError for outputs and a target."""
+    if outputs is not None and target is not None:
+        raise ValueError("outputs are explained for every sample, a target for its own: give one of the two.")
+
+
 def targeted(out: Any, target: Target) -> Float[Tensor, "n m"]:
     """A row for each sample that selects its own output, `target`, (n,)."""
     check_outputs(out)

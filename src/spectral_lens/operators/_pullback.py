@@ -12,7 +12,7 @@ from torch.func import vjp, vmap
 
 from spectral_lens._runtime.conv_backward import FastConvBackward
 from spectral_lens._runtime.memory import Allocations, check_chunk, chunk_size
-from spectral_lens.operators._checks import Outputs, Target, differentiating, readout, targeted
+from spectral_lens.operators._checks import Outputs, Target, check_one_of, differentiating, readout, targeted
 
 _ALIVE = 5  # tensors as large as the largest activation that a pulled-back output needs at a time
 _CACHED = 64_000_000  # bytes at a time, beyond which a CPU waits for its memory
@@ -36,8 +36,7 @@ def pullback(
     MemoryError, which says what would fit, before the pull-back.
     """
     check_chunk(chunk, of="output")
-    if outputs is not None and target is not None:
-        raise ValueError("outputs are explained for every sample, a target for its own: give one of the two.")
+    check_one_of(outputs, target)
 
     def of_a_copy(inputs: Tensor) -> Tensor:
         return function(inputs.clone())  # which may work in place

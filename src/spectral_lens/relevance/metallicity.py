@@ -7,7 +7,7 @@ from torch import nn
 
 from spectral_lens.datasets import DataSet
 from spectral_lens.nn.mlp import mlp
-from spectral_lens.training import Trained, fit, recalibrated
+from spectral_lens.training import Trained, fit
 
 __all__ = ["network", "read"]
 
@@ -42,4 +42,4 @@ def read(data: DataSet, *, hidden: Sequence[int], spectral: int = 1, dropout: fl
     if not data.quantity or data.y.abs().max() > 1:
         raise ValueError(f"{data.name}: y must be a quantity between -1 and 1: divide it by its largest size.")
     net = network(data.dim, hidden, spectral=spectral, dropout=dropout)
-    return recalibrated(fit(net, data, loss="mae", **options), data)
+    return fit(net, data, loss="mae", recalibrate=True, **options)

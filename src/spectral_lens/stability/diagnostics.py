@@ -12,7 +12,7 @@ from spectral_lens.explain.lrp import Rules, generalised_gamma, lrp, weighted, z
 from spectral_lens.explain.perturbation import robustness
 from spectral_lens.explain.quality import redistribution, ssm
 from spectral_lens.nn.graphs import trace
-from spectral_lens.operators._pullback import checked
+from spectral_lens.operators._checks import checked
 from spectral_lens.operators.hessian import hessian, parameter_gram
 from spectral_lens.operators.jacobian import jacobian
 from spectral_lens.operators.lanczos import extreme_eigenvalues
