@@ -12,7 +12,7 @@ LENS := $(BIN)/spectral-lens
 SITE := build/site/$(PROFILE)/_build/html
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test run references check-records bench lint serve clean distclean
+.PHONY: help setup book test run references check-records bench mutants lint serve clean distclean
 
 help: ## List the targets
 	@echo "make TARGET, where TARGET is one of"
@@ -42,6 +42,10 @@ check-records: $(READY) ## Say how the paper records stand to their chapters, an
 bench: $(READY) ## Measure the speed: BENCHMARK=training, telescope, explanations, relevance, stability or recording
 	$(BIN)/python benchmarks/$(BENCHMARK).py $(ARGS)
 
+mutants: $(READY) .venv/.mutants ## Plant errors in MODULE=nn.layers or a room (nn); SAMPLE=60 SEED=0 for a part of them
+	@test -n "$(MODULE)" || { echo "Which module? make mutants MODULE=nn.layers, or a whole room: MODULE=nn" >&2; exit 2; }
+	$(BIN)/python tests/mutants.py $(MODULE) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))
+
 lint: $(READY) ## Check style, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -57,6 +61,11 @@ clean: ## Remove the sites and the quick records; your own runs in build/records
 
 distclean: clean ## Remove .venv and everything in build too
 	rm -rf build .venv
+
+# What only `mutants` needs.
+.venv/.mutants: $(READY)
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[mutants]"
+	@touch $@
 
 # .ready is written last, and .unfinished stands from the first step to the last: a set-up that was interrupted begins
 # from nothing, one that was complete takes the change in place.

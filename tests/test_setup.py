@@ -21,6 +21,7 @@ from spectral_lens.book.cli import app
 ROOT = Path(__file__).parents[1]
 PYTHONS = ("3.11", "3.12", "3.13")
 INSTALL = ".[book,data,explain,figures,selector,test,peers,dev]"
+ON_DEMAND = ("mutants",)  # an extra that a target installs for itself
 
 
 def text(name: str) -> str:
@@ -87,7 +88,15 @@ def test_environment_says_what_pyproject_and_constraints_say() -> None:
     assert pip == {"pip": ["-c constraints.txt", f"-e {INSTALL}"]}
     assert f'-c constraints.txt -e "{INSTALL}"' in text("Makefile")
     extras = re.search(r"\[(.*)\]", INSTALL)[1].split(",")
-    assert sorted(extras) == sorted(project()["optional-dependencies"])
+    assert sorted([*extras, *ON_DEMAND]) == sorted(project()["optional-dependencies"])
+
+
+@pytest.mark.parametrize("extra", ON_DEMAND)
+def test_what_one_target_needs_is_installed_by_it(extra: str) -> None:
+    makefile = text("Makefile")
+    assert re.search(rf"^{extra}: \$\(READY\) \.venv/\.{extra} ", makefile, re.MULTILINE)
+    recipe = re.search(rf"^\.venv/\.{extra}: \$\(READY\)\n((?:\t.*\n)*)", makefile, re.MULTILINE)[1]
+    assert f'-c constraints.txt -e ".[{extra}]"' in recipe
 
 
 def test_supported_pythons_are_the_same_everywhere() -> None:
