@@ -1,5 +1,6 @@
 """The cache folder: verified loading, simulated downloads, and every fault that a user can meet."""
 
+import errno
 import hashlib
 import json
 import os
@@ -148,21 +149,33 @@ def test_unknown_name(tiny):
             call("mnits")
 
 
-def test_wrong_checksum_is_kept_aside_and_never_used(tiny):
+def test_wrong_checksum_is_never_used_and_stays(tiny):
     bad = {**tiny.arrays, "test_labels": tiny.arrays["test_labels"][::-1].copy()}
     put(tiny.file, bad)
     raw = tiny.file.read_bytes()
     good, found = (hashlib.sha256(a["test_labels"].tobytes()).hexdigest() for a in (tiny.arrays, bad))
     with pytest.raises(DataError, match=f"test_labels: expected SHA-256 {good}, found {found}") as caught:
         cache.load("tiny")
-    assert f"kept as {tiny.file}.rejected" in str(caught.value)
-    assert names(tiny.folder) == ["tiny.npz.rejected"]
-    assert (tiny.folder / "tiny.npz.rejected").read_bytes() == raw
-    assert same(cache.arrays("tiny"), tiny.arrays)  # downloaded again
-    put(tiny.file, some(seed=9))
-    with pytest.raises(DataError, match="rejected-2"):
-        cache.load("tiny")
-    assert names(tiny.folder) == ["tiny.npz.rejected", "tiny.npz.rejected-2"]
+    assert f"{tiny.file} is not the data set tiny" in str(caught.value)
+    assert "move it elsewhere" in str(caught.value)
+    assert names(tiny.folder) == ["tiny.npz"]
+    assert tiny.file.read_bytes() == raw
+    assert tiny.calls == 0
+    tiny.file.rename(tiny.folder / "mine.npz")
+    assert same(cache.arrays("tiny"), tiny.arrays)  # downloaded
+
+
+def test_the_file_of_another_program_stays(tiny):
+    """Keras keeps a file of the same name, with other arrays."""
+    put(tiny.file, {"x_train": np.zeros((3, 28, 28), np.uint8), "y_train": np.zeros(3, np.uint8)})
+    raw = tiny.file.read_bytes()
+    for call in (cache.load, cache.fetch, cache.arrays):
+        with pytest.raises(DataError, match=r"found x_train, y_train.*left as it is.*SPECTRAL_LENS_DATA") as caught:
+            call("tiny")
+        assert len(str(caught.value).splitlines()) == 1
+    assert names(tiny.folder) == ["tiny.npz"]
+    assert tiny.file.read_bytes() == raw
+    assert tiny.calls == 0
 
 
 @pytest.mark.parametrize(
@@ -181,7 +194,7 @@ def test_wrong_form(tiny, change, message):
     put(tiny.file, {**tiny.arrays, **change})
     with pytest.raises(DataError, match=message):
         cache.load("tiny")
-    assert names(tiny.folder) == ["tiny.npz.rejected"]
+    assert names(tiny.folder) == ["tiny.npz"]
 
 
 @pytest.mark.parametrize("keep", [0, 1, 100, -1, -30])
@@ -190,8 +203,8 @@ def test_truncated_file(tiny, keep):
     tiny.file.write_bytes(tiny.file.read_bytes()[:keep])
     with pytest.raises(DataError, match="no complete npz file") as caught:
         cache.load("tiny")
-    assert "downloads tiny again" in str(caught.value)
-    assert names(tiny.folder) == ["tiny.npz.rejected"]
+    assert "the next use downloads tiny" in str(caught.value)
+    assert names(tiny.folder) == ["tiny.npz"]
     assert tiny.calls == 0
 
 
@@ -246,14 +259,6 @@ def refuse(*args, **options):
     raise PermissionError(13, "Permission denied")
 
 
-def test_a_bad_file_in_a_read_only_folder(tiny, monkeypatch):
-    put(tiny.file, some(seed=1))
-    monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(DataError, match=r"not used, but cannot be moved aside \(.*Permission denied.*remove it"):
-        cache.load("tiny")
-    assert names(tiny.folder) == ["tiny.npz"]
-
-
 @pytest.mark.parametrize(("module", "call"), [(tempfile, "mkdtemp"), (os, "replace"), (Path, "mkdir")])
 def test_downloading_into_a_read_only_folder(tiny, monkeypatch, module, call):
     tiny.folder.mkdir(parents=True)
@@ -271,6 +276,52 @@ def test_a_file_that_may_not_be_read_stays(tiny, monkeypatch):
             cache.load("tiny")
         assert cache.report()[0].edition.startswith("damaged: ")
     assert names(tiny.folder) == ["tiny.npz"]
+
+
+@pytest.mark.parametrize("place", ["a file", "below a file", "a folder", "a link to nothing", "the link of a file"])
+def test_a_place_where_no_file_can_be(tiny, monkeypatch, tmp_path, place):
+    """One line that names it and says what to do; nothing that stands there is touched."""
+    (tmp_path / "file").write_text("mine")
+    if place == "a folder":
+        tiny.file.mkdir(parents=True)
+    elif place == "the link of a file":
+        tiny.folder.mkdir(parents=True)
+        tiny.file.symlink_to(tmp_path / "unplugged" / "tiny.npz")
+    elif place == "a link to nothing":
+        (tmp_path / "link").symlink_to(tmp_path / "file" / "x")
+        monkeypatch.setenv("SPECTRAL_LENS_DATA", str(tmp_path / "link"))
+    else:
+        monkeypatch.setenv("SPECTRAL_LENS_DATA", str(tmp_path / "file" / ("x" if "below" in place else "")))
+    with pytest.raises(DataError, match=r"cannot be (written|read)") as caught:
+        cache.load("tiny")
+    assert len(str(caught.value).splitlines()) == 1
+    assert tiny.calls == 0
+    assert len(cache.report()) == 2
+    assert (tmp_path / "file").read_text() == "mine"
+    assert tiny.file.is_symlink() is (place == "the link of a file")
+
+
+def test_a_home_that_there_is_not(monkeypatch):
+    monkeypatch.setenv("SPECTRAL_LENS_DATA", "~nobody-of-that-name/data")
+    with pytest.raises(DataError, match="name the whole path"):
+        cache.load("mnist")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_what_the_disk_refuses_is_no_fault_of_the_network(tiny, number):
+    tiny.fault = OSError(number, os.strerror(number))
+    with pytest.raises(DataError, match="cannot be written to") as caught:
+        cache.load("tiny")
+    assert "network" not in str(caught.value)
+    assert os.strerror(number) in str(caught.value)
+    assert names(tiny.folder) == []
+
+
+def test_what_a_library_says_becomes_one_line(tiny):
+    tiny.fault = ValueError("Could not fetch\n  a mirror\n\n  another")
+    with pytest.raises(DataError, match=r"\(Could not fetch a mirror another\)") as caught:
+        cache.load("tiny")
+    assert len(str(caught.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -315,9 +366,13 @@ def test_little_disk(tiny, monkeypatch):
 
 def test_a_download_of_something_else_is_kept_aside(tiny):
     tiny.arrays = some(seed=4)
-    with pytest.raises(DataError, match="expected SHA-256"):
+    with pytest.raises(DataError, match=r"What was downloaded .*expected SHA-256.*kept as .*tiny\.npz\.rejected"):
         cache.load("tiny")
-    assert names(tiny.folder) == ["tiny.npz.rejected"]
+    (tiny.folder / "tiny.npz.rejected-2").write_text("mine")
+    with pytest.raises(DataError, match="rejected-3"):
+        cache.load("tiny")
+    assert names(tiny.folder) == ["tiny.npz.rejected", "tiny.npz.rejected-2", "tiny.npz.rejected-3"]
+    assert (tiny.folder / "tiny.npz.rejected-2").read_text() == "mine"
 
 
 def test_contents_in_another_order(tiny):

@@ -1,9 +1,10 @@
 """The folder with the data sets: what is there, whether it is what it should be, and how it comes there.
 
 Each set is one npz of plain arrays. Every loading compares it with the editions in data/manifest.yml; a file that is
-none of them is moved aside and never used. Nothing is unpickled.
+none of them is never used, and stays where it is: it may be another program's. Nothing is unpickled.
 """
 
+import errno
 import functools
 import itertools
 import json
@@ -30,6 +31,7 @@ from spectral_lens.datasets.editions import Stored, Unfit, form, identify
 __all__ = ["DataError", "Row", "Stored", "arrays", "fetch", "folder", "load", "manifest", "report"]
 
 _VARIABLE = "SPECTRAL_LENS_DATA"
+_NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)  # no fault of a network
 
 
 class DataError(RuntimeError):
@@ -51,12 +53,19 @@ class Row:
 def folder() -> Path:
     """$SPECTRAL_LENS_DATA, else the platform's cache folder of the user. It need not exist yet.
 
+    Raises DataError where the variable names the home of nobody.
+
     >>> os.environ.get("SPECTRAL_LENS_DATA", "") in str(folder())
     True
     """
     chosen = os.environ.get(_VARIABLE)
     if chosen:
-        return Path(chosen).expanduser()
+        try:
+            return Path(chosen).expanduser()
+        except RuntimeError:
+            raise DataError(
+                f"{_VARIABLE}={chosen} is in a home folder that there is not: name the whole path."
+            ) from None
     with optional("data"):
         import platformdirs
     return platformdirs.user_cache_path("spectral-lens", appauthor=False)
@@ -90,14 +99,18 @@ def load(name: str) -> Stored:
     """
     entry = _entry(name)
     path = _path(entry)
-    if path is not None and not os.path.exists(path):
+    if path is not None and not os.path.lexists(path):  # a link into a disk that is not there stays, too
         return _download(name, entry, path)
     try:
         return _stored(name, entry)
     except Unfit as problem:
         if path is None:
             raise DataError(f"scikit-learn carries other {name} than expected: {problem}.") from problem
-        raise _set_aside(path, path, name, problem) from problem
+        raise DataError(
+            f"{path} is not the data set {name}: {problem}. It is left as it is and not used: move it elsewhere, and "
+            f"the next use downloads {name}; or set {_VARIABLE} to another folder; without a network put a good file "
+            f"there."
+        ) from problem
 
 
 def fetch(name: str) -> Row:
@@ -116,7 +129,7 @@ def report() -> list[Row]:
         entry = _entry(name)
         path = _path(entry)
         try:
-            edition = "" if path is not None and not os.path.exists(path) else _stored(name, entry).edition
+            edition = "" if path is not None and not os.path.lexists(path) else _stored(name, entry).edition
         except (Unfit, DataError) as problem:
             edition = f"damaged: {problem}"
         rows.append(_row(name, edition))
@@ -168,9 +181,9 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             raise Unfit("it holds files that are no arrays")
         return found
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error}): check its permissions and the disk.") from error
+        raise DataError(f"{path} cannot be read ({_line(error)}): check its permissions and the disk.") from error
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
-        raise Unfit(f"it is damaged ({error})") from error
+        raise Unfit(f"it is damaged ({_line(error)})") from error
 
 
 def _receipt(path: Path) -> Path:
@@ -184,21 +197,14 @@ def _read_receipt(path: Path) -> Mapping[str, str] | None:
         return None
 
 
-def _set_aside(bad: Path, path: Path, name: str, problem: Exception) -> DataError:
-    """Rename the bad file, which stands for `path`, so that nobody reads it again; the error to raise."""
-    aside = path.with_name(f"{path.name}.rejected")
-    for number in itertools.count(2):
-        if not os.path.exists(aside):
-            break
-        aside = path.with_name(f"{path.name}.rejected-{number}")
-    try:
-        os.replace(bad, aside)
-        kept = f"It was kept as {aside} and is not used"
-    except OSError as error:
-        kept = f"It is not used, but cannot be moved aside ({error}): remove it"
+def _set_aside(part: Path, path: Path, name: str, problem: Exception) -> DataError:
+    """Keep beside `path` what was downloaded for it and is something else; the error to raise."""
+    ends = itertools.chain([""], (f"-{number}" for number in itertools.count(2)))
+    aside = next(place for end in ends if not os.path.lexists(place := path.with_name(f"{path.name}.rejected{end}")))
+    os.replace(part, aside)
     return DataError(
-        f"{path} is not the data set {name}: {problem}. {kept}. The next use downloads {name} again; "
-        f"without a network put a good file there."
+        f"What was downloaded is not the data set {name}: {problem}. It was kept as {aside} and is not used. "
+        f"The next use downloads {name} again; without a network put a good file at {path}."
     )
 
 
@@ -233,8 +239,8 @@ def _download(name: str, entry: Mapping[str, Any], path: Path) -> Stored:
             return stored
     except OSError as error:
         raise DataError(
-            f"{name} cannot be written to {path.parent} ({error}): make the folder writable and the disk large enough, "
-            f"or set {_VARIABLE} to another folder."
+            f"{name} cannot be written to {path.parent} ({_line(error)}): make it a folder that can be written to, "
+            f"on a disk large enough, or set {_VARIABLE} to another folder."
         ) from error
 
 
@@ -243,12 +249,19 @@ def _fetched(name: str, entry: Mapping[str, Any], path: Path, work: Path) -> dic
     try:
         return sources.READERS[download["reader"]](download, work)
     except (OSError, RuntimeError, ValueError, EOFError, HTTPException, tarfile.TarError, zlib.error) as error:
+        if getattr(error, "errno", None) in _NO_PLACE:
+            raise
         forms = [
             ", ".join(f"{key} {form(want)}" for key, want in edition["arrays"].items())
             for edition in entry["editions"].values()
         ]
         raise DataError(
-            f"{name} is not in the cache and could not be downloaded from {entry['source']} ({error}). "
+            f"{name} is not in the cache and could not be downloaded from {entry['source']} ({_line(error)}). "
             f"Try again with a network, or put {path.name} into {path.parent}: an npz file with the arrays "
             f"{', or '.join(dict.fromkeys(forms))}; or set {_VARIABLE} to a folder that has it."
         ) from error
+
+
+def _line(error: Exception) -> str:
+    """What the error says, in one line."""
+    return " ".join(str(error).split())
