@@ -148,6 +148,66 @@ def test_the_folder_of_data_sets_holds_the_known_photographs_only(monkeypatch, t
         load(1)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no picture", lossless(plain(4))[:60], lossless(plain(4))[:-20], b"\xff\xd8\xff\xe0" + bytes(50)],
+)
+def test_a_broken_picture_is_named(tmp_path, content):
+    """One that the table describes as it is: nobody changed it, it never was whole."""
+    put(tmp_path, {4: plain(4)})
+    (tmp_path / "images" / "n004.jpg").write_bytes(content)
+    table = (tmp_path / "images.csv").read_text().splitlines()
+    (tmp_path / "images.csv").write_text(
+        f"{table[0]}\n{table[1].rpartition(',')[0]},{hashlib.sha256(content).hexdigest()}"
+    )
+    with pytest.raises(DataError, match=r"n004\.jpg is no whole picture .*replace it") as caught:
+        load(1, side=7, folder=tmp_path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_a_picture_of_deeper_pixels_is_refused(tmp_path, mode):
+    """Pillow cuts them off at 255: nearly white."""
+    file = io.BytesIO()
+    Image.fromarray(np.full((9, 9), 3000, {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode])).save(file, "tiff")
+    put(tmp_path, {4: plain(4)})
+    (tmp_path / "images" / "n004.jpg").write_bytes(file.getvalue())
+    digest = hashlib.sha256(file.getvalue()).hexdigest()
+    (tmp_path / "images.csv").write_text(f"class_index,wnid,sha256\n4,n004,{digest}\n")
+    with pytest.raises(DataError, match="eight bits for a colour"):
+        load(1, side=7, folder=tmp_path)
+
+
+@pytest.mark.parametrize(("mark", "encoding"), [(";", "utf-8-sig"), ("\t", "utf-16"), (";", "latin-1")])
+def test_the_table_may_come_from_a_spreadsheet(toys, mark, encoding):
+    expected = load(7, side=7, folder=toys)
+    text = (toys / "images.csv").read_text().replace("some", "größe").replace(",", mark)
+    (toys / "images.csv").write_bytes(text.replace("\n", "\r\n").encode(encoding))
+    (toys / "imagenet_class_index.json").write_bytes(
+        b"\xef\xbb\xbf" + (toys / "imagenet_class_index.json").read_bytes()
+    )
+    found = load(7, side=7, folder=toys)
+    assert torch.equal(found.x, expected.x)
+    assert found.labels == expected.labels
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("images.csv", "class_index,class\n1,a\n", r"images\.csv has no column wnid"),
+        ("images.csv", "class_index,wnid,sha256\none,n001,0\n", "class_index that is no number"),
+        ("images.csv", "class_index,wnid,sha256\n1,n001\n", r"images\.csv is no table: .*row 2 has 2 cells"),
+        ("imagenet_class_index.json", "{", r"index\.json is no table of classes"),
+        ("imagenet_class_index.json", '{"1": ["n001", "a"]}', r"index\.json is no table of classes"),
+        ("imagenet_class_index.json", "[1, 2]", r"index\.json is no table of classes"),
+    ],
+)
+def test_tables_of_another_form_are_refused(toys, file, content, message):
+    (toys / file).write_text(content)
+    with pytest.raises(DataError, match=message):
+        load(7, side=7, folder=toys)
+
+
 @pytest.mark.data
 def test_real_photographs(real_data):
     data = load(5)
