@@ -117,8 +117,6 @@ class Index:
     def resolve(self, scope: "_Scope", chain: Chain) -> tuple[str, str | None, int] | None:
         """Where a dotted name leads: (module, definition or None for the module itself, how many parts it took)."""
         base, name = scope.imports.get(chain[0], (scope.module.name, chain[0]) if scope.module else ("", None))
-        if chain[0] in scope.local and chain[0] not in scope.imports:
-            return None
         at = self._follow(base, name)
         used = 1
         while at is not None and at[1] is None and used < len(chain):
@@ -152,7 +150,7 @@ class Index:
             tree = ast.parse(syntax.without_magics(source))
         except SyntaxError:
             return set()
-        scope = _Scope(None, frozenset(), syntax.imports(tree, ""))
+        scope = _Scope(None, syntax.imports(tree, ""))
         found: set[Place] = set()
         for base, name in scope.imports.values():
             at = self._follow(base, name)
@@ -166,17 +164,18 @@ class Index:
         return found
 
     def _print(self, module: "_Module", name: str) -> str:
-        def spell(node: ast.AST, chain: Chain) -> Chain:
+        def spell(of: ast.AST, free: frozenset[ast.AST], node: ast.AST, chain: Chain) -> Chain:
             """A dotted name without the package's modules in front."""
-            if len(chain) == 1 or chain[0] not in module.imported:
+            if chain[0] not in module.imported or syntax.base(node) not in free:
                 return chain
-            found = self.resolve(_Scope.of(node, module), chain)
+            found = self.resolve(_Scope.of(of, module), chain)
             return chain[found[2] - 1 :] if found is not None and found[1] is not None else chain
 
         parts = []
         for node in module.nodes(name):
             skeleton = isinstance(node, ast.ClassDef)
-            parts.append(syntax.canonical(node, partial(spell, node), skeleton=skeleton))
+            spelled = partial(spell, node, syntax.free_names(node))
+            parts.append(syntax.canonical(node, spelled, skeleton=skeleton))
         return _digest("\0".join(parts), _LENGTH)
 
     def _stands(self, module: str, name: str, print_: str) -> bool:
@@ -212,13 +211,11 @@ class _Scope:
     """What names mean inside one definition."""
 
     module: _Module | None
-    local: frozenset[str]
     imports: Bound
 
     @staticmethod
     def of(node: ast.AST, module: _Module) -> "_Scope":
-        inside = syntax.imports(node, module.around)
-        return _Scope(module, syntax.local_names(node) if isinstance(node, FUNCTION) else frozenset(), inside)
+        return _Scope(module, syntax.imports(node, module.around))
 
 
 @lru_cache(maxsize=4)

@@ -14,6 +14,8 @@ PACKAGE = "spectral_lens"
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 DEFINITION = (*FUNCTION, ast.ClassDef)
 IMPORT = (ast.Import, ast.ImportFrom)
+_COMPREHENSION = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_SCOPE = (*DEFINITION, ast.Lambda, *_COMPREHENSION)
 _SHELL = re.compile(r"^\s*[%!].*$", re.MULTILINE)
 
 Bound = dict[str, tuple[str, str | None]]  # name -> module below the package, and the name in it (None: the module)
@@ -57,8 +59,11 @@ def _bindings(statement: ast.Import | ast.ImportFrom) -> list[str]:
     return found
 
 
-def canonical(node: Any, spell: Callable[[Chain], Chain] | None = None, skeleton: bool = False) -> str:
-    """The syntax tree as text, without places and words; `spell` writes dotted names, `skeleton` leaves methods out."""
+def canonical(node: Any, spell: Callable[[ast.AST, Chain], Chain] | None = None, skeleton: bool = False) -> str:
+    """The syntax tree as text, without places and words.
+
+    `spell` writes dotted names (it is given the node and its parts), `skeleton` leaves methods out.
+    """
     if isinstance(node, list):
         return "[" + ",".join(canonical(item, spell) for item in node) + "]"
     if not isinstance(node, ast.AST):
@@ -66,7 +71,7 @@ def canonical(node: Any, spell: Callable[[Chain], Chain] | None = None, skeleton
     if isinstance(node, IMPORT):
         return "import[" + ",".join(sorted(_bindings(node))) + "]"
     if spell is not None and isinstance(node, ast.Attribute) and (parts := dotted(node)) is not None:
-        return ".".join(spell(parts))
+        return ".".join(spell(node, parts))
     if isinstance(node, ast.Name):
         return node.id
     fields = []
@@ -125,14 +130,23 @@ def _outside_functions(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def chains(node: ast.AST, skip: bool) -> Iterator[Chain]:
-    """The dotted names read in `node`, the longest of each; with `skip`, those in its functions are left out."""
-    parts = dotted(node)
-    if parts is not None:
-        yield from [parts] * isinstance(node.ctx, ast.Load)  # type: ignore[attr-defined]
-        return
-    for child in ast.iter_child_nodes(node):
-        if not (skip and isinstance(child, FUNCTION)):
-            yield from chains(child, skip)
+    """The dotted names read in `node` that are no local ones, the longest of each; `skip` leaves its functions out."""
+    free = free_names(node)
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        parts = dotted(node)
+        if parts is None:
+            waiting += [child for child in ast.iter_child_nodes(node) if not (skip and isinstance(child, FUNCTION))]
+        elif base(node) in free and isinstance(node.ctx, ast.Load):  # type: ignore[attr-defined]
+            yield parts
+
+
+def base(node: ast.AST) -> ast.AST:
+    """The name that `a.b.c` begins with."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return node
 
 
 def dotted(node: ast.AST) -> Chain | None:
@@ -153,19 +167,82 @@ def is_main(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.If) and "__name__" in ast.unparse(statement.test)
 
 
-def local_names(function: ast.AST) -> frozenset[str]:
-    """Names that mean something of the function's own."""
+def free_names(node: ast.AST) -> frozenset[ast.AST]:
+    """The `ast.Name` nodes in `node` that mean something outside it: no local name of a scope that they stand in."""
+    found: set[ast.AST] = set()
+    waiting: list[tuple[ast.AST, frozenset[str], frozenset[str]]] = [(node, frozenset(), frozenset())]
+    while waiting:
+        node, hidden, around = waiting.pop()  # a class hides its names from its own statements, not from its methods
+        if isinstance(node, ast.Name) and node.id not in hidden:
+            found.add(node)
+        if isinstance(node, _SCOPE):
+            outer, inner = _parts(node)
+            below = (around | local_names(node)) - _declared(node, ast.Global)
+            waiting += [(part, hidden, around) for part in outer]
+            waiting += [(part, below, around if isinstance(node, ast.ClassDef) else below) for part in inner]
+        else:
+            waiting += [(child, hidden, around) for child in ast.iter_child_nodes(node)]
+    return frozenset(found)
+
+
+def local_names(scope: ast.AST) -> frozenset[str]:
+    """Names that a function, lambda, class or comprehension binds itself, other than by import.
+
+    Neither those of the scopes in it, nor what stands before its body: defaults, decorators and annotations.
+    """
     found: set[str] = set()
-    shared: set[str] = set()
-    for node in ast.walk(function):
+    if isinstance(scope, (*FUNCTION, ast.Lambda)):
+        found |= {argument.arg for argument in _arguments(scope.args)}
+    for node in _inside(scope):
         match node:
-            case ast.arg(arg=name) | ast.Name(id=name, ctx=ast.Store()) | ast.ExceptHandler(name=str(name)):
+            case ast.Name(id=name, ctx=ast.Store() | ast.Del()) | ast.ExceptHandler(name=str(name)):
                 found.add(name)
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                found.update({name} if node is not function else ())
-            case ast.Global(names=names):
-                shared.update(names)
-    return frozenset(found - shared)
+                found.add(name)
+            case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)) | ast.MatchMapping(rest=str(name)):
+                found.add(name)
+    imported = {
+        (alias.asname or alias.name).split(".")[0]
+        for node in _inside(scope)
+        if isinstance(node, IMPORT)
+        for alias in node.names
+    }
+    return frozenset(found - imported - _declared(scope, ast.Global, ast.Nonlocal))
+
+
+def _declared(scope: ast.AST, *kinds: type[ast.Global | ast.Nonlocal]) -> frozenset[str]:
+    return frozenset(name for node in _inside(scope) if isinstance(node, kinds) for name in node.names)
+
+
+def _inside(scope: ast.AST) -> Iterator[ast.AST]:
+    """The nodes that belong to the scope itself; of the scopes in it, what is evaluated outside them."""
+    waiting = list(_parts(scope)[1])
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if isinstance(node, _COMPREHENSION):  # `:=` binds around it
+            yield from (inner.target for inner in ast.walk(node) if isinstance(inner, ast.NamedExpr))
+        waiting += _parts(node)[0] if isinstance(node, _SCOPE) else ast.iter_child_nodes(node)
+
+
+def _parts(scope: Any) -> tuple[list[ast.AST], list[ast.AST]]:
+    """What of a scope is evaluated outside it, and what inside."""
+    if isinstance(scope, _COMPREHENSION):
+        first = scope.generators[0].iter
+        rest = [*scope.generators[0].ifs, scope.generators[0].target, *scope.generators[1:]]
+        return [first], [*rest, *(child for child in ast.iter_child_nodes(scope) if child not in scope.generators)]
+    if isinstance(scope, ast.ClassDef):
+        return [*scope.decorator_list, *scope.bases, *scope.keywords], list(scope.body)
+    outer = [*scope.args.defaults, *(each for each in scope.args.kw_defaults if each is not None)]
+    if isinstance(scope, ast.Lambda):
+        return outer, [scope.body]
+    notes = [*(each.annotation for each in _arguments(scope.args)), scope.returns]
+    return [*outer, *scope.decorator_list, *(note for note in notes if note is not None)], list(scope.body)
+
+
+def _arguments(of: ast.arguments) -> list[ast.arg]:
+    named = [*of.posonlyargs, *of.args, *of.kwonlyargs]
+    return [*named, *(each for each in (of.vararg, of.kwarg) if each is not None)]
 
 
 def definitions(node: ast.AST) -> Iterator[Any]:
