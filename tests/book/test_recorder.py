@@ -3,6 +3,7 @@
 import importlib
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -209,6 +210,28 @@ def test_what_is_skipped_and_what_follows_the_end(module):
     recorder.stop()
     before = recorder.ran()
     assert set(before) == {"base", "skipped_not"}
+    assert base.threaded() == 5
+    assert base.after()().rest() is None
+    assert recorder.ran() == before
+    recorder.start()  # and nothing is lost by going on
+    assert base.text.__doc__ == "Doc."
+    assert base.words() is None
+    assert "words" in functions(recorder, "base")
+
+
+def test_the_interpreter_tells_of_the_package_alone(tmp_path, monkeypatch):
+    """Its events are faked: they are given a code object of each place."""
+    told = SimpleNamespace(events=SimpleNamespace(PY_START=1), DISABLE=object(), get_tool=lambda number: None)
+    told.use_tool_id = told.set_events = told.free_tool_id = lambda *given: None
+    told.register_callback = lambda tool, event, function: setattr(told, "started", function)
+    monkeypatch.setattr(sys, "monitoring", told, raising=False)
+    recorder = Recorder("p", tmp_path / "p")
+    stop = recorder._monitor()
+    for place in ("p/one.py", "p/inside/two.py", "p_more/three.py", "p.py", "q/p/four.py", "pq.py"):
+        code = compile("def f():\n    pass\n", str(tmp_path / place), "exec").co_consts[0]
+        assert told.started(code, 0) is told.DISABLE
+    stop()
+    assert recorder.ran() == {"one": ["f"], "inside.two": ["f"]}
 
 
 def test_what_was_noted_by_its_file_is_named_by_its_module(tmp_path):

@@ -6,13 +6,14 @@ compiled code starts; so the package's modules are compiled here, each function 
 """
 
 import ast
+import os
 import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from inspect import CO_OPTIMIZED
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType, ModuleType, SimpleNamespace
 from typing import Any
 
 from spectral_lens.book.syntax import module_name
@@ -29,6 +30,7 @@ class Recorder:
     def __init__(self, name: str, folder: Path, skip: Sequence[str] = ()) -> None:
         self.name, self.folder, self.skip = name, folder, tuple(skip)
         self._seen: set[tuple[str, str]] = set()  # module or file, and qualified name
+        self._notes = SimpleNamespace(add=self._seen.add)  # what compiled modules write to, until the end
         self._stop: Any = None
 
     def start(self) -> None:
@@ -54,7 +56,7 @@ class Recorder:
     def _monitor(self) -> Any:
         # mypy reads this file as Python 3.11's
         watch: Any = sys.monitoring  # type: ignore[attr-defined,unused-ignore]
-        inside, seen = str(self.folder), self._seen
+        inside, seen = f"{self.folder}{os.sep}", self._seen  # not the folder beside it whose name goes on
         tool = next(number for number in (3, 4, 2) if watch.get_tool(number) is None)
 
         def started(code: CodeType, offset: int) -> Any:
@@ -76,7 +78,13 @@ class Recorder:
     def _hook(self) -> Any:
         finder = _Finder(self)
         sys.meta_path.insert(0, finder)
-        return lambda: sys.meta_path.remove(finder)
+        self._notes.add = self._seen.add
+
+        def stop() -> None:
+            sys.meta_path.remove(finder)
+            self._notes.add = lambda what: None
+
+        return stop
 
 
 class _Finder(MetaPathFinder):
@@ -91,23 +99,23 @@ class _Finder(MetaPathFinder):
             return None
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and isinstance(spec.loader, SourceFileLoader):
-            spec.loader = _Loader(fullname, spec.loader.path, module, self.of._seen)
+            spec.loader = _Loader(fullname, spec.loader.path, module, self.of._notes)
         return spec
 
 
 class _Loader(SourceFileLoader):
     """Compiles a module with a note at the beginning of each function; no bytecode is kept."""
 
-    def __init__(self, fullname: str, path: str, module: str, seen: set[tuple[str, str]]) -> None:
+    def __init__(self, fullname: str, path: str, module: str, notes: SimpleNamespace) -> None:
         super().__init__(fullname, path)
-        self.module, self.seen = module, seen
+        self.module, self.notes = module, notes
 
     def get_code(self, fullname: str) -> CodeType:
         tree = _Noting(self.module).visit(ast.parse(self.get_data(self.path)))
         return compile(tree, self.path, "exec", dont_inherit=True)
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__dict__[_NOTED] = self.seen
+        module.__dict__[_NOTED] = self.notes
         super().exec_module(module)
 
 
