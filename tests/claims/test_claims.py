@@ -48,6 +48,11 @@ def test_ledger_is_valid_and_complete():
         (ENTRY.replace("[null, 1]", "[2, 1]"), "accepts nothing"),
         (ENTRY.replace("[null, 1]", "[low, 1]"), "accept"),
         (ENTRY.replace("[null, 1]", "[true, 1]"), "accept"),
+        (ENTRY.replace("[null, 1]", "[.nan, 1]"), "accept .*null where open"),
+        (ENTRY.replace("[null, 1]", "[null, .nan]"), "accept .*null where open"),
+        (ENTRY.replace("[null, 1]", "[.nan, .nan]"), "accept .*null where open"),
+        (ENTRY.replace("[null, 1]", "[1, .inf]"), "accept .*null where open"),
+        (ENTRY.replace("[null, 1]", "[-.inf, null]"), "accept .*null where open"),
         (ENTRY.replace("[null, 1]", "[0, -1]"), "accepts nothing"),
         (ENTRY.replace("[null, 1]", "[1, 0]"), "accepts nothing"),
         (ENTRY.replace("}", ", scale: some}"), "scale 'some'"),
@@ -76,6 +81,29 @@ def test_zero_is_a_bound_and_null_is_none(tmp_path, written, accept):
     found = claims.load(ledger(tmp_path, ENTRY.replace("[null, 1]", written)))["a.b"].accept
     assert found == accept
     assert all(bound is None or type(bound) is float for bound in found or ())
+
+
+@pytest.mark.parametrize("claim", [c for c in claims.load().values() if c.accept], ids=lambda claim: claim.id)
+def test_every_criterion_of_the_ledger_can_fail(claim):
+    """Beyond each bound by the smallest step, and by a larger one; on it the claim holds."""
+    low, high = claim.accept
+    assert (low, high) != (None, None)
+    for bound, outwards in ((low, -math.inf), (high, math.inf)):
+        if bound is not None:
+            beyond = math.nextafter(bound, outwards), bound + math.copysign(max(abs(bound), 1), outwards)
+            verdicts = [claims.Measured.of(claim.id, [value], "paper").verdict(claim) for value in (bound, *beyond)]
+            assert verdicts == ["reproduced", "not reproduced", "not reproduced"]
+
+
+def test_what_is_in_the_ledger_cannot_be_changed():
+    """It is kept for all who ask."""
+    claim = claims.load()[PAPER]
+    with pytest.raises(AttributeError):
+        claim.accept = None
+    with pytest.raises(TypeError):
+        claims.load()[PAPER] = claim
+    with pytest.raises(AttributeError):
+        claims.Measured.of(PAPER, [1.0], "paper").value = 0.0
 
 
 def test_ledger_is_read_again_after_a_change(tmp_path):

@@ -95,7 +95,7 @@ class Measured:
     def against(self, claim: Claim) -> str:
         """The same beside its criterion: of a rounding error that it meets, only that it does."""
         zero = _rounding(claim.accept) and self.verdict(claim) == "reproduced"
-        return self._text(f"below {(claim.accept or (0, 0))[1]:.0e}" if zero else None)
+        return self._text(f"below {claim.accept[1]:.0e}" if zero and claim.accept else None)
 
     def verdict(self, claim: Claim) -> Verdict:
         """Whether the mean meets the claim's criterion.
@@ -154,7 +154,7 @@ def load(path: Path | None = None) -> Mapping[str, Claim]:
     """The ledger by id, in its order (the project's, or the one in the file `path`).
 
     Raises ValueError for a file that is no list in YAML, an entry with an unknown or missing field, a second entry of
-    one id, or an `accept` that is not null or two bounds in order.
+    one id, or an `accept` that is not null or two finite bounds in order.
 
     >>> load()["chicchi.method.inverse"].scale
     'any'
@@ -188,7 +188,7 @@ def _claim(entry: dict[str, Any]) -> Claim:
     if scale not in ("paper", "any"):
         raise ValueError(f"The claim {name} has scale {scale!r}: it is 'any' or 'paper' (the default).")
     if accept is not None:
-        if not isinstance(accept, list) or len(accept) != 2 or not all(a is None or _is_number(a) for a in accept):
+        if not isinstance(accept, list) or len(accept) != 2 or not all(a is None or _is_finite(a) for a in accept):
             raise ValueError(f"The claim {name} has accept {accept!r}: it is null or [low, high], null where open.")
         low, high = (None if a is None else float(a) for a in accept)
         if low is not None and high is not None and low > high:
@@ -213,6 +213,10 @@ def _numbers(id: str, values: Any) -> list[float]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_finite(value: Any) -> bool:
+    return _is_number(value) and math.isfinite(value)
 
 
 def _rounding(accept: tuple[float | None, float | None] | None) -> bool:
