@@ -224,8 +224,9 @@ def test_a_relative_data_folder_means_the_same_to_command_and_chapter(monkeypatc
     monkeypatch.delenv("SPECTRAL_LENS_DATA", raising=False)
     if named is not None:
         monkeypatch.setenv("SPECTRAL_LENS_DATA", named)
-    found = runner.environment(plan).get("SPECTRAL_LENS_DATA")
-    assert found == (seen and seen.format(here=tmp_path))
+    found = runner.environment(plan)
+    assert found.get("SPECTRAL_LENS_DATA") == (seen and seen.format(here=tmp_path))
+    assert found["SPECTRAL_LENS_CALLED_FROM"] == str(tmp_path)  # for files that a parameter names
 
 
 def test_the_home_folder_of_nobody_is_found_before_the_kernel_starts(monkeypatch, tmp_path):

@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -281,3 +282,9 @@ def test_bands_within_overlap_the_wavelengths():
         assert (band.name in found) == bool(reaches)
         assert not reaches or found[band.name] == (band.low, band.high)
     assert 3 < len(found) < len(stars.bands())
+
+
+def test_inputs_that_are_no_wavelengths_are_named():
+    data = replace(stars.generated(5, pixels=2), inputs=("400.0 nm", "500.0 nm"))
+    with pytest.raises(ValueError, match=r"as '5183\.6', not '400\.0 nm'"):
+        stars.wavelengths(data)

@@ -1,9 +1,11 @@
-"""Where the project's small tables stand: in the checkout, or in an installed wheel that carries its own copy."""
+"""Where files stand: the project's small tables, in the checkout or in an installed wheel, and what a user names."""
 
+import os
 from pathlib import Path
 
-__all__ = ["resource", "root"]
+__all__ = ["CALLED_FROM", "named", "resource", "root"]
 
+CALLED_FROM = "SPECTRAL_LENS_CALLED_FROM"  # set for a chapter's kernel, which works in the chapter's own folder
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -28,3 +30,17 @@ def resource(name: str) -> Path:
     raise FileNotFoundError(
         f"{name} is neither in the checkout nor in the installed package: install spectral-lens again."
     )
+
+
+def named(path: str | Path) -> Path:
+    """The whole path of a file that a user names: from where the command was called, with "~" for the home folder.
+
+    Raises ValueError for a home folder that there is not.
+
+    >>> named("/tmp/mine.csv").as_posix()
+    '/tmp/mine.csv'
+    """
+    try:
+        return Path(os.environ.get(CALLED_FROM) or Path.cwd()) / Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{path} is in a home folder that there is not: name the whole path.") from None

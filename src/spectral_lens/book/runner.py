@@ -17,7 +17,7 @@ from typing import Any
 import nbformat
 
 from spectral_lens import claims as ledger
-from spectral_lens._runtime import files
+from spectral_lens._runtime import files, resources
 from spectral_lens.book import fingerprints, origin, records, syntax
 from spectral_lens.book.chapters import BookError, Chapter, profile
 from spectral_lens.book.parameters import resolve
@@ -132,6 +132,7 @@ def environment(of: Plan) -> dict[str, str]:
     found |= {"PYTHONHASHSEED": "0", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
     left = () if origin.has_avx2() else _AVX2
     chosen = {name: value for name, value in settings["environment"].items() if name not in left}
+    found |= {resources.CALLED_FROM: os.getcwd()}
     return found | data_folder() | chosen | {"SPECTRAL_LENS_PROFILE": of.profile}
 
 

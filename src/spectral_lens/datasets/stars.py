@@ -60,10 +60,18 @@ def bands_within(wave: Float[Tensor, " d"]) -> dict[str, tuple[float, float]]:
 def wavelengths(data: DataSet) -> Float[Tensor, " d"]:
     """The wavelength of each input, in Angstrom.
 
+    Raises ValueError where the inputs are not named by bare numbers.
+
     >>> wavelengths(generated(5, pixels=4, low=4000.0, high=4300.0))
     tensor([4000., 4100., 4200., 4300.], dtype=torch.float64)
     """
-    return torch.tensor([float(name) for name in data.inputs], dtype=torch.float64)
+    try:
+        return torch.tensor([float(name) for name in data.inputs], dtype=torch.float64)
+    except ValueError:
+        raise ValueError(
+            f"{data.name}: inputs must be named by their wavelength in Angstrom, as '5183.6', not {data.inputs[0]!r}: "
+            "read_spectra takes other units."
+        ) from None
 
 
 def inside(wave: Float[Tensor, " d"], among: tuple[Band, ...]) -> Tensor:
