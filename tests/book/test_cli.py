@@ -252,13 +252,36 @@ def test_data(monkeypatch, tmp_path):
     assert CliRunner().invoke(app, ["data", "fetch"]).exit_code == 2
 
 
-def test_titles_on_a_terminal_without_their_letters(tmp_path):
-    write(tmp_path, {"one": page("What \u03b3 does", "1")})
-    command = [sys.executable, "-m", "spectral_lens.book.cli", "list", "--root", str(tmp_path)]
-    environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
-    done = subprocess.run(command, env=environment, capture_output=True, encoding="latin-1", check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "What ? does" in done.stdout
+LATIN = {"PYTHONIOENCODING": "latin-1"}
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "terminal", "status", "said"),
+    [
+        (["list"], LATIN, 0, "What ? does"),
+        (["list"], ASCII, 0, " does "),  # typer takes ASCII for a mistake and writes UTF-8
+        (["params", "one"], LATIN, 0, "the step ?"),
+        (["run", "one", "fails", "--jobs", "1"], LATIN, 1, "? is too large"),
+        (["run", "one", "fails", "--jobs", "2"], ASCII, 1, " is too large"),
+        (["run", "one", "-p", "a=\u03b3"], LATIN, 2, "not str '?'"),
+        (["run", "\u03b3"], LATIN, 2, "no chapter '?'"),
+        (["check"], LATIN, 1, "one: missing"),
+        (["build", "--profile", "paper"], LATIN, 2, "run one --profile paper"),
+        (["references", "--check"], ASCII, 1, "one: no reference"),
+        (["data", "fetch", "\u03b3"], LATIN, 2, "no data set '?'"),
+    ],
+)
+def test_a_terminal_without_the_letters_is_no_reason_to_stop(tmp_path, arguments, terminal, status, said):
+    titled = page("What \u03b3 does", "print('\u03b3 \u2603')", parameters="a = 1  # the step \u03b3")
+    write(tmp_path, {"one": titled, "fails": page("\u03c8", "raise ValueError('\u03b3 is too large')")})
+    book = [] if arguments[0] == "data" else ["--root", str(tmp_path)]
+    command = [sys.executable, "-m", "spectral_lens.book.cli", *arguments, *book]
+    done = subprocess.run(command, env=os.environ | terminal, capture_output=True, encoding="latin-1", check=False)
+    shown = done.stdout + done.stderr
+    assert (done.returncode, "Error:" in shown) == (status, status == 1 and arguments[0] == "run"), shown
+    assert said in shown
+    assert "UnicodeEncodeError" not in shown
 
 
 def test_start_is_light():
