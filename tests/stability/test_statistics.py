@@ -116,3 +116,14 @@ def test_the_separation_has_no_unit():
     assert separation(-7 * b, -7 * a) == pytest.approx(expected)
     with pytest.raises(ValueError, match="at least two"):
         separation(a, b[:1])
+
+
+def test_quarters_and_their_95_percent_by_default():
+    values, by = torch.rand(23), torch.randperm(23).double()
+    assert torch.equal(quantiles_along(values, by), quantiles_along(values, by, parts=4, level=0.95))
+
+
+def test_two_values_have_a_spread():
+    """Of each: medians 0 and 5 (torch takes the lower of two), variances 2 and 8."""
+    a, b = torch.tensor([0.0, 2.0]), torch.tensor([5.0, 9.0])
+    assert separation(a, b) == pytest.approx(5 / math.sqrt((2 + 8) / 2))
