@@ -283,3 +283,11 @@ def test_a_function_that_writes_to_its_inputs_changes_none():
     found = forward_sensitivity(lambda z: z.mul_(2), x, shift, index=2.0)
     assert torch.equal(x, before)
     torch.testing.assert_close(found.lhs, found.rhs)
+
+
+def test_a_matrix_may_have_as_many_singular_values_as_inputs():
+    s = torch.tensor([3.0, 2.0, 1.0])
+    found = typical_sensitivity(s, inputs=3)
+    assert float(found.lhs) == pytest.approx(14 / 3)
+    with pytest.raises(ValueError, match="inputs=2"):
+        typical_sensitivity(s, inputs=2)
