@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from spectral_lens.stability.descent import critical_step, observed_critical_step
+from spectral_lens.stability.descent import _diverges, critical_step, observed_critical_step
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -78,3 +78,10 @@ def test_no_critical_step():
     for curvature in (0.0, -1.0, math.inf, math.nan):
         with pytest.raises(ValueError, match="must be positive"):
             critical_step(curvature)
+
+
+@pytest.mark.parametrize(("last", "diverges"), [(1.2e-8, False), (1.8e-8, True)])
+def test_what_counts_as_arrived_is_measured_by_the_first_gradient(last, diverges):
+    """The root of the precision, 1.5e-8, of its length, however short the second is."""
+    sizes = iter([1.0, 1e-3, 1e-9, 1e-9, last])
+    assert _diverges(lambda at: torch.tensor([next(sizes)]), torch.zeros(1), 0.1, 4) is diverges
