@@ -196,3 +196,14 @@ def test_a_gpu_finds_the_same(case):
         there, data.to("cuda"), noise=noise.cuda(), rules=rules, generator=torch.Generator().manual_seed(0)
     )
     assert tuple(again) == pytest.approx(tuple(found), rel=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e-1])
+def test_a_small_kernel_counts_by_its_size(scale):
+    """f = scale * (x_1, x_2) W^T: the kernel of n samples is X X^T for each output, whatever the scale of W."""
+    net, x = nn.Sequential(nn.Linear(2, 3, bias=False)).eval(), scale * (torch.rand(5, 2) + 0.5)
+    data = data_set(x, torch.tensor([0, 1, 2, 0, 1]))
+    found = diagnose(net, data, noise=0.1 * x, rules=zero(), generator=torch.Generator().manual_seed(0))
+    expected = float(torch.linalg.eigvalsh(x @ x.T)[-1] / 5) ** 0.5
+    assert expected < 1
+    assert found.root_s_K == pytest.approx(expected, rel=1e-6)
