@@ -234,3 +234,21 @@ def test_the_home_folder_of_nobody_is_found_before_the_kernel_starts(monkeypatch
     monkeypatch.setenv("SPECTRAL_LENS_DATA", "~nobody-of-that-name/data")
     with pytest.raises(BookError, match=r"^SPECTRAL_LENS_DATA=~nobody-of-that-name/data is in a home folder"):
         runner.plan(one)
+
+
+def test_a_file_that_a_parameter_names_is_found_before_the_kernel_starts(monkeypatch, tmp_path):
+    cell = 'table = ""  # file of numbers\nlevel = "file"  # not one'
+    one = chapter("one", write(tmp_path / "root", {"one": page("One", "1", parameters=cell)}))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here.csv").write_text("1,2")
+    for given in ({}, {"table": "here.csv"}, {"table": str(tmp_path / "here.csv"), "level": "nowhere"}):
+        assert runner.plan(one, "quick", given).parameters["level"] == given.get("level", "file")
+    for named, why in (
+        ("nowhere.csv", "No such file or directory"),
+        (".", "Is a directory"),
+        ("~nobody-of-that-name/a.csv", "home folder that there is not"),
+        ("a\0b", "null byte"),
+    ):
+        with pytest.raises(BookError, match=rf"^one: table.*{why}") as caught:
+            runner.plan(one, "quick", {"table": named})
+        assert len(str(caught.value).splitlines()) == 1

@@ -20,7 +20,7 @@ from spectral_lens import claims as ledger
 from spectral_lens._runtime import files, resources
 from spectral_lens.book import fingerprints, origin, records, syntax
 from spectral_lens.book.chapters import BookError, Chapter, profile
-from spectral_lens.book.parameters import resolve
+from spectral_lens.book.parameters import descriptions, resolve
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 _VERSIONS = ("torch", "numpy")
@@ -53,11 +53,13 @@ class Plan:
 def plan(of: Chapter, profile_name: str = "quick", overrides: Mapping[str, Any] | None = None) -> Plan:
     """Check everything that can be checked before a kernel starts.
 
-    Raises BookError for unknown parameters and wrong types (see `parameters.resolve`), for cells that don't parse, for
-    claims that are measured twice or that the ledger doesn't have, for a data folder in nobody's home, and where the
-    record could not be written.
+    Raises BookError for unknown parameters and wrong types (see `parameters.resolve`), for a file that cannot be read
+    where the chapter says of a parameter that it is one ("# file ..."), for cells that don't parse, for claims that are
+    measured twice or that the ledger doesn't have, for a data folder in nobody's home, and where the record could not
+    be written.
     """
     values = resolve(of, profile_name, overrides)
+    _check_files(of, values)
     data_folder()
     _check_claims(of)
     name = "custom" if overrides else profile_name
@@ -209,6 +211,18 @@ def _check_claims(of: Chapter) -> None:
             if id in seen:
                 raise BookError(f"{of.name}: code cell {number} measures {id!r} a second time.")
             seen.add(id)
+
+
+def _check_files(of: Chapter, values: Mapping[str, Any]) -> None:
+    for name, said in descriptions(of).items():
+        if said.startswith("file ") and values[name]:
+            try:
+                with resources.named(values[name]).open("rb"):
+                    pass
+            except OSError as error:
+                raise BookError(f"{of.name}: {name}={values[name]} cannot be read ({error.strerror}).") from None
+            except ValueError as error:
+                raise BookError(f"{of.name}: {name}: {error}") from None
 
 
 def _check_target(target: Path) -> None:
