@@ -29,6 +29,7 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: only a process without threads can be forked
 
 import yaml
+from tqdm import tqdm
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path("src/spectral_lens")
@@ -168,7 +169,7 @@ def report(counts: Counter[str]) -> bool:
 def run(planted: Iterable[Callable[[], Mutant]], outcome: Callable[[Mutant], str]) -> Counter[str]:
     """Try each mutant; print those that survive."""
     known, counts = equivalent(), Counter[str]()
-    for make in planted:
+    for make in tqdm(planted, unit=" mutants"):
         mutant = make()
         what = "equivalent" if (mutant.module, mutant.change) in known else outcome(mutant)
         counts[what] += 1
