@@ -194,3 +194,20 @@ def test_a_path_must_rise(known, path):
 def test_a_path_that_diverges_says_so(known):
     with pytest.raises(RuntimeError, match="lower lr=1000"):
         lassonet(known[0], hidden=[4], seeds=(1, 2), lr=1000.0, warm_up=1)
+
+
+def test_the_defaults_written_out(known):
+    """Among them the paper's bound, 10."""
+    data = known[0].take(60)
+    given = {"hidden": [4], "seeds": (3, 5), "device": "cpu", "longest": 4}
+    defaults = {"start": 1.0, "growth": 1.2, "warm_up": 10, "epochs": 2, "batch_size": 200, "lr": 1e-3,
+                "loss": "cross_entropy", "dtype": torch.float32}  # fmt: skip
+    found = lassonet(data, **given)
+    assert torch.equal(found, lassonet(data, **given, **defaults))
+    for name, other in (("growth", 1.3), ("start", 2.0), ("warm_up", 3), ("epochs", 1), ("lr", 2e-3)):
+        assert not torch.equal(found, lassonet(data, **given, **{**defaults, name: other})), name
+    strong = given | {"start": 20.0, "longest": 6, "lr": 0.02}  # so strong that the bound holds some weights back
+    alike = [
+        torch.equal(lassonet(data, **strong), lassonet(data, **strong, bound=bound)) for bound in (9.0, 10.0, 11.0)
+    ]
+    assert alike == [False, True, False]
