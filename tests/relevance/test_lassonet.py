@@ -198,13 +198,20 @@ def test_a_path_that_diverges_says_so(known):
 
 def test_the_defaults_written_out(known):
     """Among them the paper's bound, 10."""
-    data = known[0].take(60)
+    data = known[0].take(250)  # more than a batch
     given = {"hidden": [4], "seeds": (3, 5), "device": "cpu", "longest": 4}
     defaults = {"start": 1.0, "growth": 1.2, "warm_up": 10, "epochs": 2, "batch_size": 200, "lr": 1e-3,
                 "loss": "cross_entropy", "dtype": torch.float32}  # fmt: skip
     found = lassonet(data, **given)
     assert torch.equal(found, lassonet(data, **given, **defaults))
-    for name, other in (("growth", 1.3), ("start", 2.0), ("warm_up", 3), ("epochs", 1), ("lr", 2e-3)):
+    for name, other in (
+        ("growth", 1.3),
+        ("start", 2.0),
+        ("warm_up", 3),
+        ("epochs", 1),
+        ("batch_size", 201),
+        ("lr", 2e-3),
+    ):
         assert not torch.equal(found, lassonet(data, **given, **{**defaults, name: other})), name
     strong = given | {"start": 20.0, "longest": 6, "lr": 0.02}  # so strong that the bound holds some weights back
     alike = [
