@@ -175,3 +175,11 @@ def test_weight_distance_of_a_shift_and_of_a_spread():
     assert weight_distance(zero + 0.75, torch.zeros(4, 2)).tolist() == [0.75]
     assert weight_distance(zero, two).tolist() == [2.0]
     assert weight_distance(two.expand(2, 2), two).tolist() == [0.0, 0.0]
+
+
+def test_what_was_swept_stays_as_it_is(swept):
+    """A part of it is a new one."""
+    with pytest.raises(AttributeError):
+        swept.architectures = ()
+    assert swept.at([NETS[2]]).architectures == (NETS[2],)
+    assert swept.architectures == tuple(NETS)
