@@ -376,3 +376,12 @@ def test_the_importances_serve_other_selectors():
     assert SelectFromModel(estimator, max_features=3, threshold=-np.inf).fit(X, y).get_support().sum() == 3
     found = RFE(estimator, n_features_to_select=3, step=3).fit(X, y)
     assert found.get_support().tolist() == [True] * 3 + [False] * 5
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # three steps are few
+def test_two_samples_are_enough_to_be_fitted():
+    X = np.array([[0.0, 1.0, 2.0], [1.0, -1.0, 5.0]])
+    found = SpectralSelector(1, task="regression", **QUICK).fit(X, [0.5, 1.5])
+    assert found.get_support().sum() == 1
+    with pytest.raises(ValueError, match="minimum of 2"):
+        SpectralSelector(1, task="regression", **QUICK).fit(X[:1], [0.5])
