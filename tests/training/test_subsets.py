@@ -240,3 +240,10 @@ def test_a_training_moves_the_chosen_entries_only(model, count, optimizer):
     for name, value in trained.state.items():  # smooth, so no gradient is 0
         moves = masks.get(name, torch.zeros(value.shape, dtype=torch.bool))
         assert torch.equal(value != start[name], moves)
+
+
+def test_of_one_run_too_only_a_linear_network_is_compact():
+    data = toy(20, (6,), 3)
+    trained = fit(mlp([6, 4, 3], activation="relu"), data, seeds=[3], epochs=1, batch_size=10, progress=False)
+    with pytest.raises(ValueError, match=r"(?s)is still .*ReLU.*only a linear one"):
+        compact(trained)
