@@ -99,7 +99,7 @@ def test_the_probabilities_in_closed_form():
     assert StochasticGates(3).probability(location).tolist() == pytest.approx(normal, rel=1e-9)
     # s (zeta - gamma) + gamma > 0 where s > 1/12: logit u > 2/3 logit(1/12) - log alpha
     logistic = [1 / (1 + math.exp(2 / 3 * math.log(1 / 11) - each)) for each in location.tolist()]
-    assert HardConcreteGates(3).probability(location).tolist() == pytest.approx(logistic, rel=1e-6)
+    assert HardConcreteGates(3).probability(location).tolist() == pytest.approx(logistic, rel=1e-9)
 
 
 @pytest.mark.parametrize("kind", GATES)

@@ -263,3 +263,13 @@ def test_spectra_that_cannot_be_estimated_are_named():
     ):
         with pytest.raises(ValueError, match=said):
             work()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_density_of_a_multiple_of_the_identity_has_a_width(dtype):
+    """What rounding makes of one eigenvalue is no range of values."""
+    M = 0.3 * torch.eye(9, dtype=dtype) + 1e-1 * torch.finfo(dtype).eps * torch.randn(9, 9, dtype=dtype)
+    operator = LinearOperator((9, 9), lambda v: M @ v, dtype=dtype)
+    found = spectral_density(operator, steps=5, generator=torch.Generator().manual_seed(0))
+    assert float(found.at[-1] - found.at[0]) == pytest.approx(6 * 0.3 / 5, rel=1e-4)
+    assert float(torch.trapezoid(found.density, found.at)) == pytest.approx(1, abs=0.01)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, prune
 
 from experiments import untrained
 from spectral_lens.nn.gates import HardConcreteGates
@@ -119,7 +119,7 @@ def test_what_cannot_be_said(model, message):
 
 def test_a_reparametrised_layer():
     model = nn.Sequential(parametrizations.weight_norm(L(5, 2), "psi"))
-    with pytest.raises(ValueError, match="the first layer, 0, is reparametrised"):
+    with pytest.raises(ValueError, match=r"0 \(SpectralLinear\) is reparametrised"):
         of_inputs(model)
 
 
@@ -137,3 +137,14 @@ def test_looking_changes_nothing():
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(part.training for part in model.modules())
     assert first_layer(mlp([4, 3, 2])) == "layer1"
+
+
+def test_a_layer_that_is_not_what_its_eigenvalues_say_is_refused():
+    model = mlp([4, 3, 2])
+    model.layer1.register_forward_hook(lambda module, args, out: 2 * out)
+    with pytest.raises(ValueError, match=r"layer1 \(SpectralLinear\) has hooks"):
+        of_inputs(model)
+    model = mlp([4, 3, 2])
+    prune.random_unstructured(model.layer1, "psi", 0.5)
+    with pytest.raises(ValueError, match=r"layer1 \(SpectralLinear\) has a weight that a hook computes"):
+        of_inputs(model)

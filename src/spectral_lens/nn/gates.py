@@ -4,6 +4,7 @@ A gate multiplies its input by a random number between 0 and 1.  The probability
 on the gate's parameter, so the expected number of open gates can be part of a loss.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -82,7 +83,7 @@ class HardConcreteGates(Gates):
         return (s.sigmoid() * (self.zeta - self.gamma) + self.gamma).clamp(0, 1)
 
     def probability(self, location: Float[Tensor, "*r d"]) -> Float[Tensor, "*r d"]:
-        return torch.sigmoid(location - self.beta * torch.log(torch.tensor(-self.gamma / self.zeta)).item())
+        return torch.sigmoid(location - self.beta * math.log(-self.gamma / self.zeta))
 
 
 GATES: dict[str, Callable[[int], Gates]] = {"stochastic": StochasticGates, "hard concrete": HardConcreteGates}

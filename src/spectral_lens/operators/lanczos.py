@@ -175,7 +175,8 @@ def spectral_density(
         weights.append(last.vectors[0].square() / draws)
     value, weight = torch.cat(nodes), torch.cat(weights)
     low, high = float(value.min()), float(value.max())
-    width = width or (high - low or abs(high) or 1.0) / steps
+    rounding = 100 * torch.finfo(operator.dtype).eps * max(abs(low), abs(high))  # of what is a multiple of the identity
+    width = width or ((high - low if high - low > rounding else abs(high)) or 1.0) / steps
     at = torch.linspace(low - 3 * width, high + 3 * width, points, dtype=value.dtype)
     bells = torch.exp(-((at - value[:, None]) / width).square() / 2) / (width * math.sqrt(2 * math.pi))
     return Density(at, weight @ bells)

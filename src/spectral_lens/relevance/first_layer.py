@@ -8,6 +8,7 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from spectral_lens.nn.layers import Spectral, SpectralConv2d, SpectralLinear
+from spectral_lens.nn.plain import check_plain
 
 __all__ = ["first_layer"]
 
@@ -38,8 +39,9 @@ def first_layer(model: nn.Module) -> str:
 
     Before it there may be what leaves each input in its place, such as a change of shape, a normalisation by fixed
     numbers, or an activation.
-    Raises ValueError that names the layer or operation which is not spectral, mixes the inputs or moves them, for
-    inputs that reach several layers, and for models that cannot be followed.
+    Raises ValueError that names the layer or operation which is not spectral, mixes the inputs or moves them, for a
+    layer that hooks or a reparametrisation change, for inputs that reach several layers, and for models that cannot be
+    followed.
 
     >>> first_layer(nn.Sequential(nn.Flatten(), SpectralLinear(4, 3), nn.ReLU(), SpectralLinear(3, 2)))
     '1'
@@ -67,9 +69,10 @@ def _is_layer(module: nn.Module) -> bool:
 
 def _is_spectral(name: str, layer: nn.Module) -> bool:
     """True for a spectral layer, False for one that leaves the inputs in their places; ValueError for all others."""
-    if isinstance(layer, SpectralLinear | SpectralConv2d):
-        return True
     kind, named = type(layer).__name__, name or type(layer).__name__
+    if isinstance(layer, SpectralLinear | SpectralConv2d):
+        check_plain(named, layer)
+        return True
     if _is_layer(layer):
         converted = isinstance(layer, nn.Linear | nn.Conv2d)
         why = "see spectralize()" if converted else f"{kind} has no such form, Linear and Conv2d have"

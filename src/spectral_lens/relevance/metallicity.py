@@ -15,7 +15,7 @@ __all__ = ["network", "read"]
 def network(inputs: int, hidden: Sequence[int], *, spectral: int = 1, dropout: float = 0.0) -> nn.Sequential:
     """The paper's network: a ReLU, then tanh, also at the one output, so it reads quantities between -1 and 1.
 
-    Batch normalisation and dropout stand behind the spectral layers; spectral=0 makes the first layer a plain one.
+    Batch normalisation and dropout stand behind the first layer; spectral=0 makes the first layer a plain one.
 
     >>> network(9, [5, 4, 3])[-1]
     Tanh()

@@ -63,8 +63,6 @@ def of_inputs(trained: Trained | nn.Module) -> Float[Tensor, "*r d"]:
     name = first_layer(model)
     state = trained.state if isinstance(trained, Trained) else dict(model.state_dict())
     prefix = f"{name}." if name else ""
-    if not {f"{prefix}lam_in", f"{prefix}psi"} <= set(state):
-        raise ValueError(f"the first layer, {name}, is reparametrised: remove its parametrizations first.")
     return relevance(state[f"{prefix}lam_in"], state[f"{prefix}psi"])
 
 
