@@ -1,0 +1,212 @@
+"""What a claim is judged by: estimates over independent units, their intervals, and what noise cannot pass.
+
+A unit is what was drawn or trained on its own: a run, a network, an image.  A claim is reproduced where the whole 95%
+interval of the mean over units lies in the range that the ledger accepts, not reproduced where it lies outside, and
+undecided otherwise.  A statistic that chooses does so on one half of the units and is judged on the other.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+__all__ = [
+    "LEVEL", "Accept", "Decision", "Estimate", "Peak", "at_every", "bootstrapped", "decision", "estimate", "halves",
+    "of_summary", "peak", "prediction", "units_to_decide",
+]  # fmt: skip
+
+LEVEL = 0.95
+Accept = tuple[float | None, float | None]  # the lowest and the highest value, None where open
+Decision = Literal["inside", "outside", "undecided"]
+_LARGEST = 10**6  # units beyond which nobody measures
+
+
+class Estimate(NamedTuple):
+    """A mean over n independent units, its interval at `LEVEL`, and the units' standard deviation (nan for one)."""
+
+    mean: float
+    low: float
+    high: float
+    sd: float
+    n: int
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """The mean over the units with Student's t interval.
+
+    One unit says nothing of its scatter: its interval is the whole line.  Units that are all the same have an interval
+    of no width.
+    Raises ValueError for no units, and for values that are not finite.
+
+    >>> found = estimate([1.0, 2.0, 3.0])
+    >>> found.mean, round(found.low, 3), found.sd, found.n  # 2 - 4.303 / sqrt(3)
+    (2.0, -0.484, 1.0, 3)
+    """
+    units = _finite(values)
+    sd = float(units.std(ddof=1)) if len(units) > 1 else math.nan
+    return of_summary(float(units.mean()), sd, len(units))
+
+
+def of_summary(mean: float, sd: float, n: int) -> Estimate:
+    """The estimate of which a paper, or an old record, has only mean, standard deviation and number of units.
+
+    >>> of_summary(2.0, 1.0, 3) == estimate([1.0, 2.0, 3.0])
+    True
+    """
+    if n < 1:
+        raise ValueError(f"n={n}: an estimate needs one unit at least.")
+    if n == 1 or not math.isfinite(sd):
+        return Estimate(mean, -math.inf, math.inf, math.nan, n)
+    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * sd / math.sqrt(n)
+    return Estimate(mean, mean - half, mean + half, sd, n)
+
+
+def bootstrapped(values: Sequence[float], *, seed: int, draws: int = 10_000) -> Estimate:
+    """The mean with its bias-corrected and accelerated bootstrap interval, for units whose distribution is skewed, such
+    as images.  [efron1987, by scipy.stats.bootstrap]
+
+    seed: of the resampling.  Raises ValueError for less than two units.
+
+    >>> found = bootstrapped([1.0, 2.0, 3.0, 10.0], seed=0)
+    >>> found.low < found.mean < found.high
+    True
+    """
+    units = _finite(values)
+    if len(units) < 2:
+        raise ValueError(f"{len(units)} unit cannot be resampled: at least two are needed.")
+    plain = estimate(values)
+    if not plain.sd:
+        return plain
+    found = stats.bootstrap(
+        (units,), np.mean, n_resamples=draws, confidence_level=LEVEL, method="BCa", rng=np.random.default_rng(seed)
+    ).confidence_interval
+    return plain._replace(low=float(found.low), high=float(found.high))
+
+
+def prediction(mean: float, sd: float, n: int, units: int) -> tuple[float, float]:
+    """Where the mean of a replication of so many units lies with a probability of `LEVEL`, if it is one of the same.
+
+        mean +- t_(n-1) sd sqrt(1/n + 1/units)        [patil2016]
+
+    mean, sd, n: what the paper prints.  Raises ValueError for less than two units printed, or none of ours.
+
+    >>> low, high = prediction(0.0, 1.0, 1_000_000, 4)
+    >>> round(high, 3)  # 1.96 / 2
+    0.98
+    """
+    if n < 2 or units < 1:
+        raise ValueError(f"n={n} and units={units}: a prediction needs two printed units at least, and one of ours.")
+    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * sd * math.sqrt(1 / n + 1 / units)
+    return mean - half, mean + half
+
+
+def decision(found: Estimate, accept: Accept) -> Decision:
+    """Whether the whole interval lies inside what is accepted, outside of it, or neither.
+
+    >>> decision(estimate([1.0, 1.1, 0.9]), (0.5, None)), decision(estimate([0.0, 2.0]), (0.5, None))
+    ('inside', 'undecided')
+    """
+    low, high = _ends(accept)
+    if low <= found.low and found.high <= high:
+        return "inside"
+    return "outside" if found.high < low or found.low > high else "undecided"
+
+
+def at_every(found: Sequence[Estimate], accept: Accept) -> Decision:
+    """The decision on all at once, "at every width": inside where each is, outside where any one is.
+
+    An intersection-union test: each part is tested at its own level, and the whole keeps it.  [berger1982]
+    Raises ValueError for none.
+
+    >>> at_every([estimate([1.0, 1.1, 0.9]), estimate([0.0, 2.0])], (0.5, None))
+    'undecided'
+    """
+    each = [decision(part, accept) for part in found]
+    if not each:
+        raise ValueError("there is nothing to decide on: at least one estimate is needed.")
+    if "outside" in each:
+        return "outside"
+    return "undecided" if "undecided" in each else "inside"
+
+
+def units_to_decide(found: Estimate, accept: Accept) -> int | None:
+    """How many units would decide, if mean and standard deviation stayed; None where no number of them would.
+
+    >>> units_to_decide(Estimate(1.0, -1.0, 3.0, 2.0, 6), (0.0, None))  # t_(n-1) 2 / sqrt(n) < 1
+    18
+    """
+    low, high = _ends(accept)
+    distance = min(abs(found.mean - end) for end in (low, high))
+    if not math.isfinite(found.sd) or not math.isfinite(distance) or distance == 0:
+        return None
+    few, many = 1, 2
+    while _half(found.sd, many) >= distance:
+        few, many = many, 2 * many
+        if many > _LARGEST:
+            return None
+    while many - few > 1:
+        middle = (few + many) // 2
+        few, many = (few, middle) if _half(found.sd, middle) < distance else (middle, many)
+    return many
+
+
+def halves(units: int, *, seed: int) -> tuple[list[int], list[int]]:
+    """The units in two halves by chance: those that choose, and those that are judged, one more of an odd number.
+
+    Raises ValueError for less than two units.
+
+    >>> chosen, judged = halves(5, seed=0)
+    >>> len(chosen), len(judged), sorted(chosen + judged)
+    (2, 3, [0, 1, 2, 3, 4])
+    """
+    if units < 2:
+        raise ValueError(f"{units} unit cannot be halved: at least two are needed.")
+    order = np.random.default_rng(seed).permutation(units).tolist()
+    return order[: units // 2], order[units // 2 :]
+
+
+class Peak(NamedTuple):
+    """Where the peak was chosen, and by how much it lies above each end in the units that did not choose."""
+
+    at: int
+    above_first: Estimate
+    above_last: Estimate
+
+
+def peak(curves: Sequence[Sequence[float]], *, seed: int) -> Peak:
+    """Whether there is a peak between the ends: chosen on half of the units, judged on the others.
+
+    curves: for each unit the measure at each setting.  The two differences are paired within a unit, and `at_every` of
+    them above zero is the claim: a curve that chance alone makes passes in less than one case in twenty.
+    Raises ValueError for less than four units, and for less than three settings.
+
+    >>> found = peak([[0.0, 9.0, 0.2], [0.1, 9.2, 0.0], [0.0, 8.9, 0.1], [0.2, 9.1, 0.1]], seed=0)
+    >>> found.at, at_every([found.above_first, found.above_last], (0.0, None))
+    (1, 'inside')
+    """
+    values = np.asarray(curves, dtype=float)
+    if values.ndim != 2 or len(values) < 4 or values.shape[1] < 3:
+        raise ValueError(f"curves are {values.shape}: at least four units with three settings each are needed.")
+    choosing, judging = halves(len(values), seed=seed)
+    at = 1 + int(values[choosing][:, 1:-1].mean(0).argmax())
+    judged = values[judging]
+    first, last = (estimate((judged[:, at] - judged[:, end]).tolist()) for end in (0, -1))
+    return Peak(at, first, last)
+
+
+def _half(sd: float, n: int) -> float:
+    return float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * sd / math.sqrt(n) if n > 1 else math.inf
+
+
+def _ends(accept: Accept) -> tuple[float, float]:
+    low, high = accept
+    return -math.inf if low is None else low, math.inf if high is None else high
+
+
+def _finite(values: Sequence[float]) -> np.ndarray:
+    units = np.asarray(values, dtype=float)
+    if units.ndim != 1 or not len(units) or not np.isfinite(units).all():
+        raise ValueError(f"values are {units.shape}: finite numbers in one axis are needed, at least one.")
+    return units
