@@ -35,6 +35,11 @@ def checked(model: nn.Module, x: Tensor, *, rows: bool = True) -> Tried:
         if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_mean is None:
             raise ValueError(f"{name} has no running statistics: its outputs depend on the other samples.")
     check_inputs(x)
+    return tried(model, x, rows=rows)
+
+
+def tried(model: nn.Module, x: Float[Tensor, "n *d"], *, rows: bool = True) -> Tried:
+    """The second half of `checked`, in whatever mode the model is: called with two samples, and with one twice."""
     with torch.no_grad():
         # never one sample alone, which a model may squeeze; both calls have a copy, which a model may write to
         first, second = x[:1].detach(), _another(x.detach())

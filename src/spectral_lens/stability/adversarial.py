@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from spectral_lens.datasets import DataSet
 from spectral_lens.nn.mlp import tensors
+from spectral_lens.operators._checks import tried
 from spectral_lens.training import _batched
 from spectral_lens.training.losses import num_correct
 from spectral_lens.training.results import Network, Trained, check_evaluated
@@ -58,8 +59,8 @@ def fgsm(
 
     x: (*n, *d).  box: the smallest and the largest value that an input may have.  radius and box: numbers, or tensors
     that fit one input, such as (c, 1, 1) where each channel of an image was normalised by itself.
-    Raises ValueError for a radius that is negative or not finite, for inputs outside of the box, and for a module in
-    training mode whose layers draw or see the other samples.
+    Raises ValueError for a radius that is negative or not finite, for inputs outside of the box, and for a module whose
+    outputs for a sample depend on the others or on chance.
 
     >>> fgsm(lambda x: x, torch.tensor([[0.6, 0.4]]), torch.tensor([0]), radius=0.25)
     tensor([[0.3500, 0.6500]])
@@ -206,6 +207,8 @@ def _checked(network: Model, x: Tensor, y: Tensor, radius: Size, box: Box) -> _B
     slack = 4 * torch.finfo(x.dtype).eps  # the ends may have been rounded otherwise than the inputs
     if not _all((x >= low - slack * abs(low)) & (x <= high + slack * abs(high))):  # also for NaN
         raise ValueError(f"inputs lie outside of the box from {low} to {high}, or are NaN: name the box they live in.")
+    if isinstance(network, nn.Module) and y.ndim == 1 and len(x):
+        tried(network, x)
     return _Bounds(x, size, low, high)
 
 
