@@ -13,6 +13,7 @@ from spectral_lens.claims.statistics import (
     at_every,
     bootstrapped,
     decision,
+    difference,
     estimate,
     halves,
     of_summary,
@@ -98,6 +99,24 @@ def test_a_replication_lies_where_it_is_predicted():
     for n, units in ((1, 3), (3, 0)):
         with pytest.raises(ValueError, match="two printed units"):
             prediction(0.0, 1.0, n, units)
+
+
+@pytest.mark.parametrize(("n", "m"), [(2, 2), (5, 9), (30, 3)])
+def test_a_difference_is_scipys(n, m):
+    draw = np.random.default_rng(n)
+    one, two = draw.normal(0, 1, n), draw.normal(3, 4, m)
+    found = difference(estimate(one.tolist()), estimate(two.tolist()))
+    expected = stats.ttest_ind(one, two, equal_var=False)
+    interval = expected.confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high), rel=1e-9)
+    assert found.mean == pytest.approx(one.mean() - two.mean())
+    assert found.n == int(expected.df) + 1
+
+
+def test_a_difference_of_one_unit_or_of_equal_ones():
+    one, same = estimate([1.0]), estimate([2.0, 2.0, 2.0])
+    assert difference(one, same)[:3] == (-1.0, -math.inf, math.inf)
+    assert difference(same, estimate([1.0, 1.0]))[:4] == (1.0, 1.0, 1.0, 0.0)
 
 
 # ---- decisions

@@ -163,6 +163,32 @@ def check(
 
 @app.command()
 @_guarded
+def results(
+    names: Annotated[list[str] | None, typer.Argument(metavar="CHAPTER|RECORD...")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON in place of CSV.")] = False,
+    compare: Annotated[bool, typer.Option("--compare", help="Two records side by side, with the difference.")] = False,
+    profile: Annotated[str, typer.Option("--profile", help="Of chapters: paper or quick.")] = "paper",
+    root: Root = None,
+) -> None:
+    """The measured numbers, one row per claim and run (CSV): of all records, or of those that are named.
+
+    A record is named by its chapter (in the profile) or by its file, as those in build/records/custom are.
+    """
+    from spectral_lens.book import results as numbers
+
+    of = book(root)
+    if compare and len(names or ()) != 2:
+        raise BookError("--compare takes two records, as in: results --compare CHAPTER build/records/custom/....ipynb")
+    paths = numbers.find(of, names or (), profile)
+    if compare:
+        typer.echo(numbers.side_by_side(numbers.compare(*paths)))
+        return
+    table = numbers.rows(paths, of)
+    typer.echo(numbers.as_json(table) if as_json else numbers.as_csv(table), nl=as_json)
+
+
+@app.command()
+@_guarded
 def build(
     profile: Profile = "quick",
     jobs: Jobs = None,

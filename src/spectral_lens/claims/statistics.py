@@ -13,8 +13,8 @@ import numpy as np
 from scipy import stats
 
 __all__ = [
-    "LEVEL", "Accept", "Decision", "Estimate", "Peak", "at_every", "bootstrapped", "decision", "estimate", "halves",
-    "of_summary", "peak", "prediction", "units_to_decide",
+    "LEVEL", "Accept", "Decision", "Estimate", "Peak", "at_every", "bootstrapped", "decision", "difference", "estimate",
+    "halves", "of_summary", "peak", "prediction", "units_to_decide",
 ]  # fmt: skip
 
 LEVEL = 0.95
@@ -61,6 +61,27 @@ def of_summary(mean: float, sd: float, n: int) -> Estimate:
         return Estimate(mean, -math.inf, math.inf, math.nan, n)
     half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * sd / math.sqrt(n)
     return Estimate(mean, mean - half, mean + half, sd, n)
+
+
+def difference(one: Estimate, other: Estimate) -> Estimate:
+    """The mean of one less that of another, of units apart: Welch's t interval.  [welch1947]
+
+    Of units in pairs take `estimate` of their differences.  n: the degrees of freedom and one, rounded down.
+
+    >>> found = difference(of_summary(3.0, 1.0, 9), of_summary(2.0, 1.0, 9))
+    >>> found.mean, round(found.high - found.mean, 3)  # 2.12 sqrt(2) / 3
+    (1.0, 0.999)
+    """
+    mean = one.mean - other.mean
+    if min(one.n, other.n) < 2:
+        return Estimate(mean, -math.inf, math.inf, math.nan, 1)
+    parts = [part.sd**2 / part.n for part in (one, other)]
+    error = math.sqrt(sum(parts))
+    if not error:
+        return Estimate(mean, mean, mean, 0.0, one.n + other.n - 1)
+    freedom = error**4 / sum(square**2 / (part.n - 1) for square, part in zip(parts, (one, other), strict=True))
+    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * error
+    return Estimate(mean, mean - half, mean + half, error * math.sqrt(freedom + 1), int(freedom) + 1)
 
 
 def bootstrapped(values: Sequence[float], *, seed: int, draws: int = 10_000) -> Estimate:
