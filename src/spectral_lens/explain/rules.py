@@ -135,7 +135,8 @@ class epsilon(_Amount):
 
 @dataclass(frozen=True)
 class gamma(_Amount):
-    """Contributions a_j (w_jk + gamma w_jk^+), for inputs that are not negative.  [maess, eq. 3; montavon2019]
+    """Contributions a_j (w_jk + gamma w_jk^+), for inputs and outputs that are not negative: `generalised_gamma` takes
+    others.  [maess, eq. 3; montavon2019]
 
     Raises ValueError for a negative gamma.
 
