@@ -171,9 +171,9 @@ PLANTED = {
     "signs of inputs exchanged": (Layer, "by_sign", lambda layer, w, v, b: BY_SIGN(layer, v, w, b)),
     "a bias forgotten": (propagation, "layer_of", with_bias(False)),
     "a bias too much": (propagation, "layer_of", with_bias(True)),
-    "denominators exchanged": (propagation, "_passing", lambda z, terms, s=0: PASSING(z, [(t, z) for t, _ in terms])),
-    "a term forgotten": (propagation, "_passing", lambda z, terms, s=0: PASSING(z, terms[:1], s)),
-    "no denominator": (propagation, "_passing", lambda z, terms, s=0: terms[0][0] + (z - terms[0][0]).detach()),
+    "denominators exchanged": (propagation, "_passing", lambda z, terms, *rest: PASSING(z, [(t, z) for t, _ in terms])),
+    "a term forgotten": (propagation, "_passing", lambda z, terms, *rest: PASSING(z, terms[:1], *rest)),
+    "no denominator": (propagation, "_passing", lambda z, terms, *rest: terms[0][0] + (z - terms[0][0]).detach()),
     "pooling exchanged": (Propagation, "_averaged", lambda run, node, axes: Interpreter.run_node(run, node)),
     "kernels turned once too often": (
         conv_backward._Transposed, "forward", staticmethod(lambda y, w, *form: TRANSPOSED(y, w.flip(2, 3), *form))

@@ -22,7 +22,7 @@ class AssumptionWarning(UserWarning):
 class Propagation(Interpreter):
     """Runs the network with each layer's value, and with the derivative that its rule asks for.
 
-    watched: whether to note the layers that enlarge relevance, in `enlarged`.
+    watched: whether to note by how much layers enlarge relevance, see `enlarged`.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Propagation(Interpreter):
     ) -> None:
         super().__init__(network)
         self.rules, self.pooling, self.factor, self.watched = rules, pooling, factor, watched
-        self.enlarged: list[str] = []
+        self.least: list[tuple[str, Tensor]] = []
 
     def affine(self, node: fx.Node, layer: nn.Module, a: Tensor) -> Tensor:
         rule = self.rules[node]
@@ -47,9 +47,17 @@ class Propagation(Interpreter):
             raise ValueError(
                 f"{rule.name}: terms are pairs of the output's shape {tuple(seen.output.shape)}, not {shapes}."
             )
-        if self.watched and rule.proportional and _enlarges(seen.output, terms, rule, self.network.rectified(node)):
-            self.enlarged.append(str(node.target))
-        return _passing(seen.output, terms, rule.stabiliser)
+        denominators: list[Tensor] = []
+        passed = _passing(seen.output, terms, rule.stabiliser, denominators)
+        if self.watched and rule.proportional and denominators:
+            least = _least(seen.output, denominators[0], self.network.rectified(node))
+            self.least.append((str(node.target), least))
+        return passed
+
+    @property
+    def enlarged(self) -> list[str]:
+        """The layers where relevance of an output that it reaches was taken more than tenfold, or with another sign."""
+        return [name for name, least in self.least if least < 0]
 
     def run_node(self, node: fx.Node) -> Any:
         operation = self.network.operation(node)
@@ -91,18 +99,17 @@ def _window(
 
 
 @torch.no_grad()
-def _enlarges(value: Tensor, terms: Terms, rule: Rule, rectified: bool) -> bool:
-    """Whether relevance of an output that it reaches is taken more than tenfold, or with another sign."""
-    ((_, denominator),) = terms
-    if denominator is value:
-        return False
-    below = stabilised(denominator, rule.stabiliser) if rule.stabiliser else denominator
-    wrong = (value.abs() > _TENFOLD * below.abs()) | (value * below < 0)
-    return bool((wrong & ((value > 0) if rectified else (value != 0))).any())
+def _least(value: Tensor, denominator: Tensor, rectified: bool) -> Tensor:
+    """Below zero where relevance meets a denominator of less than a tenth of its output, or of another sign."""
+    sign = value.sign()
+    return ((_TENFOLD * denominator - value) * (sign.clamp_(min=0) if rectified else sign)).amin()
 
 
-def _passing(value: Tensor, terms: Terms, stabiliser: float = 0.0) -> Tensor:
-    """The value with the derivative of the terms' sums, each times the fixed value / denominator (zero over zero)."""
+def _passing(value: Tensor, terms: Terms, stabiliser: float = 0.0, denominators: list[Tensor] | None = None) -> Tensor:
+    """The value with the derivative of the terms' sums, each times the fixed value / denominator (zero over zero).
+
+    denominators: takes them, where they are asked for.
+    """
     if len(terms) == 1 and terms[0][0] is terms[0][1] is value and not stabiliser:
         return value
     parts = []
@@ -110,6 +117,8 @@ def _passing(value: Tensor, terms: Terms, stabiliser: float = 0.0) -> Tensor:
         with torch.no_grad():
             below = stabilised(denominator, stabiliser) if stabiliser else denominator
             ratio = torch.where(below == 0, 0, value / below)
+        if denominators is not None:
+            denominators.append(below)
         parts.append(ratio * total)
     passed = reduce(operator.add, parts)
     return passed + (value - passed).detach()
