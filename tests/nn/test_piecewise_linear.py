@@ -151,6 +151,7 @@ LINEAR = {
     "clipped": lambda m, y: F.hardtanh(y) + F.relu6(y) + F.leaky_relu(y, 0.1),
     "enlarged": lambda m, y: F.interpolate(y.view(-1, 2, 2), scale_factor=2).flatten(1)[:, ::2],
     "padded": lambda m, y: F.pad(y, (1, 1), value=0.5),
+    "precisions": lambda m, y: y.float().double(),
 }
 
 
@@ -170,6 +171,8 @@ NOT_LINEAR = {
     "a norm": (lambda m, y: F.layer_norm(y, (4,)), "no rule for layer_norm"),
     "a maximum": (lambda m, y: torch.maximum(y, -y), "no rule for maximum"),
     "a lookup": (lambda m, y: m.shift[y.argmax(1)], "no rule for argmax, __getitem__"),
+    "behind another type": (lambda m, y: torch.sin(y.type(y.dtype)), "no rule for type, sin"),
+    "behind a precision": (lambda m, y: torch.sin(y.double()), "no rule for sin"),
     "another layer": (lambda m, y: F.linear(y, m.shift[:4].view(1, 4)), "no rule for linear"),
 }
 
@@ -185,6 +188,21 @@ def test_layers_without_a_rule_are_named():
     model = nn.Sequential(nn.Linear(3, 2), nn.Tanh(), nn.ReLU(), nn.GELU(), nn.LayerNorm(2)).eval()
     with pytest.raises(ValueError, match=r"no rule for 1 \(Tanh\), 3 \(GELU\), 4 \(LayerNorm\): "):
         piecewise_linear(model)
+
+    class Scaled(nn.Module):
+        def __init__(self, *inner):
+            super().__init__()
+            self.scale, self.inner = nn.Parameter(torch.ones(3)), nn.Sequential(*inner)
+
+        def forward(self, x):
+            return self.inner(self.scale * x)
+
+    many = nn.Sequential(nn.SiLU(), Scaled(), nn.GELU(), nn.SiLU(), Scaled(), nn.SiLU(), nn.Linear(3, 2)).eval()
+    said = r"no rule for 0 \(SiLU\) and 2 more, 1 \(Scaled, which has parameters of its own\) and 1 more, 2 \(GELU\): "
+    with pytest.raises(ValueError, match=said):
+        piecewise_linear(many)
+    with pytest.raises(ValueError, match=r"no rule for the model \(Scaled, which has parameters of its own\): "):
+        piecewise_linear(Scaled(nn.ReLU()))
 
     class More(nn.Module):
         def __init__(self):

@@ -55,6 +55,7 @@ _NATURAL: set[Operation] = {
     torch.split, torch.tensor_split, torch.unbind, torch.narrow, torch.select, torch.flip,
     "mean", "sum", "neg", "neg_", "squeeze", "unsqueeze", "transpose", "permute", "movedim", "swapaxes", "chunk",
     "split", "tensor_split", "unbind", "narrow", "select", "flip", "expand", "repeat",
+    "float", "double", "half", "bfloat16",
 }  # fmt: skip
 _ADDING: set[Operation] = {
     operator.add, operator.iadd, operator.sub, operator.isub, torch.add, torch.sub, "add", "add_", "sub", "sub_",
@@ -62,7 +63,7 @@ _ADDING: set[Operation] = {
 _SCALING: set[Operation] = {operator.mul, operator.imul, torch.mul, "mul", "mul_"}
 _DIVIDING: set[Operation] = {operator.truediv, operator.itruediv, torch.div, "div", "div_"}
 # what depends on the shape of a tensor alone
-_SIZES: set[Operation] = {"size", "dim", "numel", "new_zeros", "new_ones", "new_full", "type", "is_floating_point"}
+_SIZES: set[Operation] = {"size", "dim", "numel", "new_zeros", "new_ones", "new_full", "is_floating_point"}
 _ATTRIBUTES = {"shape", "ndim", "dtype", "device"}
 _ANY_MODEL = "gradient, integrated_gradients, smoothgrad and Shapley values take any model"
 
@@ -117,10 +118,9 @@ def piecewise_linear(model: nn.Module) -> PiecewiseLinear:
     found = PiecewiseLinear(graph, {})
     values = _values(found)
     nodes = [node for node in graph.graph.nodes if node in values]
-    unknown = [_described(found, node) for node in nodes if not _fits(found, node, values)]
-    if unknown:
+    if unknown := [node for node in nodes if not _fits(found, node, values)]:
         raise ValueError(
-            f"no rule for {', '.join(dict.fromkeys(unknown))}: LRP goes through affine layers and what is piecewise "
+            f"no rule for {_named(found, unknown, model)}: LRP goes through affine layers and what is piecewise "
             f"linear between them, such as ReLU, pooling, sums and normalisation.  {_ANY_MODEL[0].upper()}"
             f"{_ANY_MODEL[1:]}."
         )
@@ -190,12 +190,22 @@ def _mentions(argument: Any, values: set[fx.Node]) -> bool:
     return not values.isdisjoint(met)
 
 
-def _described(network: PiecewiseLinear, node: fx.Node) -> str:
+def _named(network: PiecewiseLinear, nodes: list[fx.Node], model: nn.Module) -> str:
+    """Each kind of operation once, by the first layer of it."""
+    alike: dict[Operation, dict[str, None]] = {}
+    for node in nodes:
+        alike.setdefault((network.operation(node), _affine(network, node)), {})[_described(network, node, model)] = None
+    first = [(next(iter(names)), len(names) - 1) for names in alike.values()]
+    return ", ".join(name + (f" and {others} more" if others else "") for name, others in first)
+
+
+def _described(network: PiecewiseLinear, node: fx.Node, model: nn.Module) -> str:
     kind: Any = network.operation(node)
     if node.op != "call_module":
         return str(getattr(kind, "__name__", kind))
-    called = " called with more than its input" if kind in AFFINE else ""
-    return f"{node.target} ({kind.__name__}){called}"
+    name = "the model" if module_of(network.graph, node) is model else node.target
+    own = "" if kind in AFFINE or kind.__module__.startswith("torch.nn") else ", which has parameters of its own"
+    return f"{name} ({kind.__name__}{own})" + (" called with more than its input" if kind in AFFINE else "")
 
 
 def _fold_batch_norm(network: PiecewiseLinear) -> None:
