@@ -386,6 +386,24 @@ def test_what_has_no_rule_is_named(model, said):
         lrp(model, torch.rand(2, 4), rules=zero())
 
 
+def test_parameters_outside_of_layers_pass_relevance_as_constants_do():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale, self.shift, self.layer = nn.Parameter(torch.rand(4)), nn.Parameter(torch.rand(4)), deep()
+
+        def forward(self, x):
+            return self.layer(torch.cat([self.scale * x[:, :4] + self.shift, x[:, 4:]], 1))
+
+    model, x = Scaled().eval(), torch.rand(3, 7)
+    found = lrp(model, x, rules=gamma(0.4))
+    assert not found.requires_grad
+    assert_close(lrp(model, x, rules=zero()), gradient_x_input(model, x))
+    seen = torch.cat([model.scale * x[:, :4] + model.shift, x[:, 4:]], 1).detach()
+    share = torch.cat([model.scale * x[:, :4] / seen[:, :4], torch.ones(3, 3)], 1).detach()
+    assert_close(found, share[:, None] * lrp(model.layer, seen, rules=gamma(0.4)))
+
+
 def test_what_cannot_be_followed_is_said():
     class Fork(nn.Module):
         def forward(self, x):

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from layered_models import Branches, normed
 from oracles import drawn
+from spectral_lens.nn.graphs import trace
 from spectral_lens.nn.layers import SpectralLinear
 from spectral_lens.nn.piecewise_linear import Interpreter, piecewise_linear
 
@@ -162,6 +163,31 @@ def test_what_is_piecewise_linear_is_taken(name):
     torch.testing.assert_close(Interpreter(piecewise_linear(model)).run(x.clone()), model(x))
 
 
+class Scaled(nn.Module):
+    def __init__(self, *inner):
+        super().__init__()
+        self.scale, self.shift = nn.Parameter(torch.rand(3)), nn.Parameter(torch.rand(3))
+        self.inner = nn.Sequential(*inner)
+
+    def forward(self, x):
+        return self.inner(self.scale * x + self.shift)
+
+
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("outside", [False, True], ids=["of a part", "of the model and a part"])
+@torch.no_grad()
+def test_parameters_outside_of_layers_are_constants(frozen, traced, outside):
+    """Whether they are trained or not, and where a graph was made for the derivatives by them."""
+    make = Scaled if outside else nn.Sequential
+    model = make(nn.Linear(3, 3), nn.ReLU(), Scaled(nn.Linear(3, 2))).requires_grad_(not frozen).eval()
+    network, x = piecewise_linear(trace(model) if traced else model), torch.randn(5, 3)
+    names = ["inner.0", "inner.2.inner.0"] if outside else ["0", "2.inner.0"]
+    if not (traced and outside and not frozen):  # there the model is a layer itself
+        assert [str(node.target) for node in network.layers] == names
+    torch.testing.assert_close(Interpreter(network).run(x), model(x))
+
+
 NOT_LINEAR = {
     "sin": (lambda m, y: torch.sin(y), "no rule for sin"),
     "a product": (lambda m, y: y * y, "no rule for mul"),
@@ -189,20 +215,9 @@ def test_layers_without_a_rule_are_named():
     with pytest.raises(ValueError, match=r"no rule for 1 \(Tanh\), 3 \(GELU\), 4 \(LayerNorm\): "):
         piecewise_linear(model)
 
-    class Scaled(nn.Module):
-        def __init__(self, *inner):
-            super().__init__()
-            self.scale, self.inner = nn.Parameter(torch.ones(3)), nn.Sequential(*inner)
-
-        def forward(self, x):
-            return self.inner(self.scale * x)
-
-    many = nn.Sequential(nn.SiLU(), Scaled(), nn.GELU(), nn.SiLU(), Scaled(), nn.SiLU(), nn.Linear(3, 2)).eval()
-    said = r"no rule for 0 \(SiLU\) and 2 more, 1 \(Scaled, which has parameters of its own\) and 1 more, 2 \(GELU\): "
-    with pytest.raises(ValueError, match=said):
+    many = nn.Sequential(nn.SiLU(), nn.Tanh(), nn.GELU(), nn.SiLU(), nn.Tanh(), nn.SiLU(), nn.Linear(3, 2)).eval()
+    with pytest.raises(ValueError, match=r"no rule for 0 \(SiLU\) and 2 more, 1 \(Tanh\) and 1 more, 2 \(GELU\): "):
         piecewise_linear(many)
-    with pytest.raises(ValueError, match=r"no rule for the model \(Scaled, which has parameters of its own\): "):
-        piecewise_linear(Scaled(nn.ReLU()))
 
     class More(nn.Module):
         def __init__(self):

@@ -24,26 +24,31 @@ class Graph(fx.GraphModule):
 
 
 class _Tracer(fx.Tracer):
-    """Looks into all that is no layer: torch's own, the weighted ones, and what has parameters to train are layers."""
+    """Looks into all that is no layer: torch's own and the affine are, and, apart, what has parameters to train."""
+
+    def __init__(self, apart: bool) -> None:
+        super().__init__()
+        self.apart = apart
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str = "") -> bool:
-        weighted = kind_of(m) in AFFINE or bool(trained_parameters(m, recurse=False))
-        return weighted or super().is_leaf_module(m, module_qualified_name)
+        layer = kind_of(m) in AFFINE or (self.apart and bool(trained_parameters(m, recurse=False)))
+        return layer or super().is_leaf_module(m, module_qualified_name)
 
 
-def trace(model: nn.Module) -> Graph:
+def trace(model: nn.Module, *, apart: bool = True) -> Graph:
     """The model's graph; a graph is given back as it is, so that what is handed on is not traced again.
 
     A model that is a single layer becomes the layer "0".
+    apart: whether a module that has parameters of its own to train is one layer, as derivatives by them need it.
     Raises ValueError for a model that cannot be followed, as where it branches on what it computes.
 
     >>> graph = trace(nn.Sequential(nn.Linear(3, 2), nn.ReLU()))
     >>> [node.op for node in graph.graph.nodes], trace(graph) is graph
     (['placeholder', 'call_module', 'call_module', 'output'], True)
     """
-    if isinstance(model, Graph):
+    tracer = _Tracer(apart)
+    if isinstance(model, Graph) and all(tracer.is_leaf_module(layer) for layer in _called(model)):
         return model
-    tracer = _Tracer()
     root = nn.Sequential(model) if tracer.is_leaf_module(model) else model  # the root itself is always looked into
     try:
         graph = Graph(root, tracer.trace(root))
@@ -54,6 +59,10 @@ def trace(model: nn.Module) -> Graph:
             part.training = model.training
     graph.training = model.training
     return graph
+
+
+def _called(graph: fx.GraphModule) -> list[nn.Module]:
+    return [module_of(graph, node) for node in graph.graph.nodes if node.op == "call_module"]
 
 
 def trained_parameters(layer: nn.Module, *, recurse: bool = True) -> dict[str, Tensor]:

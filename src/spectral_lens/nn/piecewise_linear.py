@@ -111,7 +111,7 @@ def piecewise_linear(model: nn.Module) -> PiecewiseLinear:
     ['0', '3']
     """
     try:
-        whole = trace(model)
+        whole = trace(model, apart=False)
     except ValueError as error:
         raise ValueError(f"{error}  Other methods need no layers: {_ANY_MODEL}.") from error
     graph = fx.GraphModule(whole, copy.deepcopy(whole.graph))  # folding must not reach the model's own
@@ -120,7 +120,7 @@ def piecewise_linear(model: nn.Module) -> PiecewiseLinear:
     nodes = [node for node in graph.graph.nodes if node in values]
     if unknown := [node for node in nodes if not _fits(found, node, values)]:
         raise ValueError(
-            f"no rule for {_named(found, unknown, model)}: LRP goes through affine layers and what is piecewise "
+            f"no rule for {_named(found, unknown)}: LRP goes through affine layers and what is piecewise "
             f"linear between them, such as ReLU, pooling, sums and normalisation.  {_ANY_MODEL[0].upper()}"
             f"{_ANY_MODEL[1:]}."
         )
@@ -190,22 +190,21 @@ def _mentions(argument: Any, values: set[fx.Node]) -> bool:
     return not values.isdisjoint(met)
 
 
-def _named(network: PiecewiseLinear, nodes: list[fx.Node], model: nn.Module) -> str:
+def _named(network: PiecewiseLinear, nodes: list[fx.Node]) -> str:
     """Each kind of operation once, by the first layer of it."""
     alike: dict[Operation, dict[str, None]] = {}
     for node in nodes:
-        alike.setdefault((network.operation(node), _affine(network, node)), {})[_described(network, node, model)] = None
+        alike.setdefault((network.operation(node), _affine(network, node)), {})[_described(network, node)] = None
     first = [(next(iter(names)), len(names) - 1) for names in alike.values()]
     return ", ".join(name + (f" and {others} more" if others else "") for name, others in first)
 
 
-def _described(network: PiecewiseLinear, node: fx.Node, model: nn.Module) -> str:
+def _described(network: PiecewiseLinear, node: fx.Node) -> str:
     kind: Any = network.operation(node)
     if node.op != "call_module":
         return str(getattr(kind, "__name__", kind))
-    name = "the model" if module_of(network.graph, node) is model else node.target
-    own = "" if kind in AFFINE or kind.__module__.startswith("torch.nn") else ", which has parameters of its own"
-    return f"{name} ({kind.__name__}{own})" + (" called with more than its input" if kind in AFFINE else "")
+    called = " called with more than its input" if kind in AFFINE else ""
+    return f"{node.target} ({kind.__name__}){called}"
 
 
 def _fold_batch_norm(network: PiecewiseLinear) -> None:
