@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from spectral_lens.datasets.tables import numbers, rows
+from spectral_lens.datasets.tables import decimal_commas, numbers, rows
 
 CELLS = [["Größe", "4000.5", "é"], ["1.25", "-3e-2", "0"], ["2.5", "7", "8"]]
 
@@ -60,7 +60,7 @@ def test_what_is_no_table_is_refused_in_one_line(content, message):
     ("cell", "what"),
     [
         ("", "is empty"),
-        *((each, f"holds '{each}'") for each in ("n/a", "nan", "inf", "1.234,5", "1,2,3", "4 5", "1,5")),
+        *((each, f"holds '{each}'") for each in ("n/a", "nan", "inf", "1.234,5", "1,2,3", "4 5", "1,5", "1_0")),
     ],
 )
 def test_a_cell_that_is_no_number_is_named(cell, what):
@@ -71,3 +71,24 @@ def test_a_cell_that_is_no_number_is_named(cell, what):
 def test_whole_numbers_need_no_point():
     found = numbers([["1", "+2"], ["-3", "4e2"]], "a", ["a", "b"])
     np.testing.assert_array_equal(found, [[1, 2], [-3, 400]])
+
+
+@pytest.mark.parametrize(
+    ("cells", "commas"),
+    [
+        (["1,5", "2"], True),
+        (["1,250", "0,125", "7"], True),  # no thousand begins with a zero
+        (["1,250", "1,5", "7"], True),  # nor has it one digit
+        (["1,234", "2,500"], True),  # thousands or not, the ratios are the same
+        (["1,234", "0"], True),
+        (["1.5", "2"], False),
+        (["St. Ives", "1,5"], True),  # a point in a text is none in a number
+    ],
+)
+def test_what_a_comma_means(cells, commas):
+    assert decimal_commas([("a", cells)], "mine.csv") is commas
+
+
+def test_a_comma_that_may_stand_behind_thousands_is_refused():
+    with pytest.raises(ValueError, match=r"mine\.csv: '1,234' in column 'people' may be a thousand"):
+        numbers([["3", "850"], ["4", "1,234"]], "mine.csv", ["age", "people"])

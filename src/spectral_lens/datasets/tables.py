@@ -3,15 +3,18 @@
 import codecs
 import csv
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Float64
 
-__all__ = ["numbers", "rows"]
+__all__ = ["decimal_commas", "number", "numbers", "rows"]
 
 _BETWEEN = {"\t": "tab", ";": "semicolon", ",": "comma"}
 _SIGN = "sep="  # Excel's own first line
+_THOUSAND = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")
+_BELOW = re.compile(r"[-+]?[1-9]\d{0,2}")  # what has no comma, whether it is a decimal or a thousands' one
 
 
 def rows(content: bytes, name: str) -> list[list[str]]:
@@ -48,27 +51,58 @@ def rows(content: bytes, name: str) -> list[list[str]]:
 
 
 def numbers(cells: Sequence[Sequence[str]], name: str, columns: Sequence[str]) -> Float64[np.ndarray, "n d"]:
-    """The cells below a heading as numbers; a comma in them is a decimal one, where no cell has a point.
+    """The cells below a heading as numbers; see `decimal_commas` for what a comma in them is.
 
     Raises ValueError, which names row and column, for a cell that is empty, text, or no finite number.
 
     >>> numbers([["4000,5", "1e-3"]], "stars.csv", ["a", "b"])
     array([[4.0005e+03, 1.0000e-03]])
     """
-    commas = not any("." in cell for row in cells for cell in row)
+    commas = decimal_commas([(column, [row[d] for row in cells]) for d, column in enumerate(columns)], name)
     found = np.empty((len(cells), len(columns)))
     for n, row in enumerate(cells):
         for d, cell in enumerate(row):
-            try:
-                found[n, d] = float(cell.replace(",", ".") if commas and cell.count(",") == 1 else cell)
-            except ValueError:
-                found[n, d] = math.nan
+            found[n, d] = number(cell, commas=commas)
             if not math.isfinite(found[n, d]):
                 what = "is empty" if not cell else f"holds {cell!r:.40}, no finite number"
                 raise ValueError(
                     f"{name}: row {n + 2}, column {columns[d]!r:.40} {what}: mend it or leave the row out."
                 )
     return found
+
+
+def number(cell: str, *, commas: bool) -> float:
+    """What a cell says, with a decimal comma or a point; NaN where it is no number.
+
+    >>> number("-1,5", commas=True), number("1_000", commas=True)
+    (-1.5, nan)
+    """
+    try:
+        return math.nan if "_" in cell else float(cell.replace(",", ".") if commas and cell.count(",") == 1 else cell)
+    except ValueError:
+        return math.nan
+
+
+def decimal_commas(columns: Iterable[tuple[str, Sequence[str]]], name: str) -> bool:
+    """Whether a comma in the columns' cells is a decimal one: where no number among them has a point.
+
+    columns: their names and cells.  Raises ValueError, which names the column, where 1,234 may be a thousand as well:
+    each number with a comma has three digits behind it, and others are whole and below a thousand.
+
+    >>> decimal_commas([("a", ["1,25", "0,5"])], "mine.csv"), decimal_commas([("a", ["1.25", "3"])], "mine.csv")
+    (True, False)
+    """
+    columns = list(columns)
+    if any("." in cell and not math.isnan(number(cell, commas=False)) for _, cells in columns for cell in cells):
+        return False
+    for column, cells in columns:
+        marked = [cell for cell in cells if not math.isnan(number(cell, commas=True)) and "," in cell]
+        if marked and all(map(_THOUSAND.fullmatch, marked)) and any(map(_BELOW.fullmatch, cells)):
+            raise ValueError(
+                f"{name}: {marked[0]!r} in column {column!r:.40} may be a thousand or have a decimal comma, beside "
+                "whole numbers: save the column without marks between thousands, or with as many decimals in each row."
+            )
+    return True
 
 
 def _text(content: bytes, name: str) -> str:
