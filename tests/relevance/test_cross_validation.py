@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score, make_scorer
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from spectral_lens.relevance.cross_validation import change_by_count, one_standard_error
+from spectral_lens.relevance.cross_validation import change_by_count, one_standard_error, score_by_count
 
 
 def table(samples=90, columns=6):
@@ -76,3 +77,18 @@ def test_candidates_whose_fits_failed_are_none():
     assert one_standard_error({"mean_test_score": mean, "std_test_score": sd, **folds}) == 3
     with pytest.raises(ValueError, match="no candidate of the grid has a score"):
         one_standard_error({"mean_test_score": mean * np.nan, "std_test_score": sd, **folds})
+
+
+def test_the_score_is_that_of_the_models_cross_validation():
+    x, y = table()
+    model, folds, order = LogisticRegression(), StratifiedKFold(3), np.array([2, 4, 0, 5, 1, 3])
+    splits, scorer = list(folds.split(x, y)), make_scorer(balanced_accuracy_score, adjusted=True)
+    for scoring in (None, scorer):
+        found = score_by_count(model, x, y, [order] * 3, counts=[1, 4], splits=splits, scoring=scoring)
+        for k, count in enumerate([1, 4]):
+            peer = cross_val_score(model, x[:, order[:count]], y, cv=folds, scoring=scoring)
+            np.testing.assert_allclose(found[:, k], peer)
+    with pytest.raises(ValueError, match="between 1 and the 6"):
+        score_by_count(model, x, y, [order] * 3, counts=[7], splits=splits)
+    with pytest.raises(ValueError, match="2 rankings for 3 folds"):
+        score_by_count(model, x, y, [order] * 2, counts=[1], splits=splits)

@@ -1,6 +1,6 @@
 """Selectors of columns judged by scikit-learn's folds: how many columns to keep, and what keeping them costs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from spectral_lens._runtime.extras import optional
 with optional("selector"):
     from sklearn.base import clone
 
-__all__ = ["change_by_count", "one_standard_error"]
+__all__ = ["change_by_count", "one_standard_error", "score_by_count"]
 
 
 def one_standard_error(results: Mapping[str, Any]) -> int:
@@ -37,6 +37,10 @@ def one_standard_error(results: Mapping[str, Any]) -> int:
     return int(np.flatnonzero(mean >= mean[best] - results["std_test_score"][best] / folds**0.5)[0])
 
 
+Splits = Sequence[tuple[np.ndarray, np.ndarray]]  # the rows of each fold, (seen, held out)
+Scorer = Callable[[Any, np.ndarray, np.ndarray], float]  # scikit-learn's: of a fitted estimator, x and y
+
+
 def change_by_count(
     model: Any,
     x: Float[np.ndarray, "n d"],
@@ -44,13 +48,12 @@ def change_by_count(
     rankings: Sequence[np.ndarray],
     *,
     counts: Sequence[int],
-    splits: Sequence[tuple[np.ndarray, np.ndarray]],
+    splits: Splits,
 ) -> Float[np.ndarray, "folds counts"]:
     """What keeping the first columns of a ranking changes in a model's held-out score: that less the one with all.
 
     model: an estimator of scikit-learn, fitted anew each time.  splits: the rows of each fold, (seen, held out).
-    rankings: one for each fold, made from its seen rows alone.  Raises ValueError for counts beyond the columns and
-    where there are not as many rankings as splits.
+    rankings: one for each fold, made from its seen rows alone.  Raises ValueError as `score_by_count`.
 
     >>> from sklearn.linear_model import LogisticRegression
     >>> x, y = np.eye(2)[[0, 1] * 6], np.array([0, 1] * 6)
@@ -58,16 +61,47 @@ def change_by_count(
     >>> change_by_count(LogisticRegression(), x, y, [np.array([1, 0])] * 2, counts=[1, 2], splits=splits).tolist()
     [[0.0, 0.0], [0.0, 0.0]]
     """
+    found = score_by_count(model, x, y, rankings, counts=counts, splits=splits)
+    full = [_score(model, x, y, split, slice(None), None) for split in splits]
+    return found - np.array(full)[:, None]
+
+
+def score_by_count(
+    model: Any,
+    x: Float[np.ndarray, "n d"],
+    y: np.ndarray,
+    rankings: Sequence[np.ndarray],
+    *,
+    counts: Sequence[int],
+    splits: Splits,
+    scoring: Scorer | None = None,
+) -> Float[np.ndarray, "folds counts"]:
+    """A model's score on the rows held out, fitted to the first columns of a ranking of the rows seen.
+
+    model, splits, rankings: as in `change_by_count`.  scoring: a scorer of scikit-learn, by default the model's own
+    score.  Raises ValueError for counts beyond the columns and where there are not as many rankings as splits.
+
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> x, y = np.eye(2)[[0, 1] * 6], np.array([0, 1] * 6)
+    >>> splits = [(np.arange(6), np.arange(6, 12))]
+    >>> score_by_count(LogisticRegression(), x, y, [np.array([1, 0])], counts=[1, 2], splits=splits).tolist()
+    [[1.0, 1.0]]
+    """
     if len(rankings) != len(splits):
         raise ValueError(f"{len(rankings)} rankings for {len(splits)} folds: give one for each.")
     if not counts or min(counts) < 1 or max(counts) > x.shape[1]:
         raise ValueError(f"counts must lie between 1 and the {x.shape[1]} columns.")
+    pairs = list(zip(rankings, splits, strict=True))
+    return np.array(
+        [[_score(model, x, y, split, order[:count], scoring) for count in counts] for order, split in pairs]
+    )
 
-    def score(seen: np.ndarray, held: np.ndarray, columns: Any) -> float:
-        return clone(model).fit(x[seen][:, columns], y[seen]).score(x[held][:, columns], y[held])
 
-    change = []
-    for order, (seen, held) in zip(rankings, splits, strict=True):
-        full = score(seen, held, slice(None))
-        change.append([score(seen, held, order[:count]) - full for count in counts])
-    return np.array(change)
+def _score(
+    model: Any, x: np.ndarray, y: np.ndarray, split: tuple[np.ndarray, np.ndarray], columns: Any, scoring: Scorer | None
+) -> float:
+    """Of the model, fitted to these columns of the rows seen, on the rows held out."""
+    seen, held = split
+    fitted = clone(model).fit(x[seen][:, columns], y[seen])
+    rows = x[held][:, columns], y[held]
+    return float(scoring(fitted, *rows) if scoring else fitted.score(*rows))
