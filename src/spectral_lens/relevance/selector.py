@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from spectral_lens._runtime.extras import optional
-from spectral_lens.datasets import DataSet, fingerprint
+from spectral_lens.datasets import DataSet
 from spectral_lens.nn.mlp import mlp
 from spectral_lens.relevance import scores
 from spectral_lens.relevance.convergence import above_constant, fallen, gains, held_out
@@ -238,11 +238,7 @@ class SpectralSelector(SelectorMixin, BaseEstimator):
             target = torch.tensor(encoder.transform(y), dtype=torch.int64)
             outputs = len(encoder.classes_)
             about = {"labels": tuple(map(str, encoder.classes_))}
-        names = tuple(f"x{i}" for i in range(x.shape[1]))
-        known = fingerprint(x, target)
-        return DataSet(
-            "table", x, target, names, "standard deviations", "given", known, "Given by the user", **about
-        ), outputs
+        return DataSet.of(x, target, unit="standard deviations", **about), outputs
 
     def _get_support_mask(self) -> np.ndarray:
         check_is_fitted(self, "support_")
