@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from drawn import halves
+from drawn import halves, panels
 from spectral_lens.figures import selection as figures
 
 
@@ -26,3 +26,28 @@ def test_a_contest_has_a_panel_for_each_set_and_a_mark_for_each_method():
         places = np.stack([container.lines[0].get_xdata() for container in axis.containers])
         assert places == pytest.approx(np.arange(len(counts[name])) + 0.7 / 3 * np.array([[-1], [0], [1]]))
     assert [text.get_text() for text in drawn.legends[0].get_texts()] == ["spectral", "random", "other"]
+
+
+def test_shares_stand_with_their_intervals_in_a_row_for_each_method():
+    share, low, high = np.array([[0.0, 0.25, 1.0], [0.0, 0.125, 0.5], [0.5, 0.5, 1.0]])
+    drawn = figures.shares(
+        {
+            "spectral": np.stack([share, low, high]),
+            "LASSO": torch.full((3, 3), 0.5),
+        },
+        names=["mass", "age", "distance"],
+        ylabel="share of the folds",
+    )
+    above, below = panels(drawn, 2)
+    assert [axis.get_title("left") for axis in (above, below)] == ["spectral", "LASSO"]
+    assert [text.get_text() for text in below.get_xticklabels()] == ["mass", "age", "distance"]
+    line, _, (bars,) = above.containers[0].lines
+    assert line.get_ydata().tolist() == share.tolist()
+    assert [[low, high] for (_, low), (_, high) in bars.get_segments()] == [[0, 0.5], [0.125, 0.5], [0.5, 1]]
+    assert below.get_ylabel() == "share of the folds"
+    assert below.containers[0].lines[0].get_ydata().tolist() == [0.5] * 3
+
+
+def test_shares_need_a_name_for_each_input():
+    with pytest.raises(ValueError, match=r"shares \(3, 4\) for 2 names"):
+        figures.shares({"LASSO": np.ones((3, 4))}, names=["a", "b"], ylabel="")

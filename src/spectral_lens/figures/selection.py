@@ -1,4 +1,4 @@
-"""Methods that choose inputs, side by side.  Imported by the chapter that needs it, not through `figures`."""
+"""Methods that choose inputs, side by side.  Imported by the chapters that need it, not through `figures`."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,9 +8,9 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from spectral_lens.figures.style import MARKERS, as_array, colour_of, legend, spread, styled
+from spectral_lens.figures.style import GREY, MARKERS, as_array, colour_of, legend, spread, styled
 
-__all__ = ["contest"]
+__all__ = ["contest", "shares"]
 
 
 @styled
@@ -40,4 +40,34 @@ def contest(
         if "error" in ylabels[name]:
             axis.set_yscale("log")
     legend(figure)
+    return figure
+
+
+@styled
+def shares(
+    series: Mapping[str, Float[Tensor | np.ndarray, "3 d"]], *, names: Sequence[str] | np.ndarray, ylabel: str
+) -> Figure:
+    """A share of each input with its interval, by method: a row of dots over the inputs for each.
+
+    series: share, lower and upper end of its interval, (3, d).  names: of the inputs.
+    Raises ValueError for as many names.
+
+    >>> import torch
+    >>> shares({"LASSO": torch.tensor([[0.5], [0.2], [0.8]])}, names=["mass"], ylabel="share of the folds")
+    <Figure size ... with 1 Axes>
+    """
+    arrays = {method: as_array(values) for method, values in series.items()}
+    if wrong := [array.shape for array in arrays.values() if array.shape != (3, len(names))]:
+        raise ValueError(f"shares {wrong[0]} for {len(names)} names: give (3, inputs) and a name for each.")
+    longest = max(len(str(name)) for name in names)
+    height = 1.15 * len(arrays)
+    figure, axes = plt.subplots(len(arrays), 1, figsize=(8, height + 0.6 + 0.07 * longest), sharex=True, squeeze=False)
+    for k, (axis, (method, (share, low, high))) in enumerate(zip(axes.flat, arrays.items(), strict=True)):
+        look = {"color": colour_of(method, k), "fmt": MARKERS[k % len(MARKERS)]}
+        axis.axhline(0.5, color=GREY, lw=0.6)
+        bars = np.maximum([share - low, high - share], 0)  # whose ends may miss 0 and 1 by rounding
+        axis.errorbar(np.arange(len(names)), share, bars, capsize=2, ms=4, lw=1, **look)
+        axis.set(title=method, ylim=(-0.08, 1.08), yticks=[0, 1], xlim=(-0.6, len(names) - 0.4))
+    axes.flat[-1].set_xticks(range(len(names)), [str(name) for name in names], rotation=90)
+    axes[len(arrays) // 2, 0].set_ylabel(ylabel)
     return figure
