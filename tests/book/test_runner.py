@@ -252,3 +252,14 @@ def test_a_file_that_a_parameter_names_is_found_before_the_kernel_starts(monkeyp
         with pytest.raises(BookError, match=rf"^one: table.*{why}") as caught:
             runner.plan(one, "quick", {"table": named})
         assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_function_in_a_file_that_a_parameter_names_is_found_too(monkeypatch, tmp_path):
+    one = chapter("one", write(tmp_path / "root", {"one": page("One", "1", parameters='net = ""  # function or name')}))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.py").write_text("def build(): ...")
+    for given in ("", "my.py:build", f"{tmp_path}/my.py:build", "torchvision:resnet18", "my.py"):
+        assert runner.plan(one, "quick", {"net": given}).parameters["net"] == given
+    for given in ("nowhere.py:build", "a/my.py:build"):
+        with pytest.raises(BookError, match=rf"^one: net={given} cannot be read \(No such file or directory\)\.$"):
+            runner.plan(one, "quick", {"net": given})

@@ -54,9 +54,9 @@ def plan(of: Chapter, profile_name: str = "quick", overrides: Mapping[str, Any] 
     """Check everything that can be checked before a kernel starts.
 
     Raises BookError for unknown parameters and wrong types (see `parameters.resolve`), for a file that cannot be read
-    where the chapter says of a parameter that it is one ("# file ..."), for cells that don't parse, for claims that are
-    measured twice or that the ledger doesn't have, for a data folder in nobody's home, and where the record could not
-    be written.
+    where the chapter says of a parameter that it is one ("# file ..."), or a function in one ("# function ...", as
+    my.py:build), for cells that don't parse, for claims that are measured twice or that the ledger doesn't have, for a
+    data folder in nobody's home, and where the record could not be written.
     """
     values = resolve(of, profile_name, overrides)
     _check_files(of, values)
@@ -215,14 +215,22 @@ def _check_claims(of: Chapter) -> None:
 
 def _check_files(of: Chapter, values: Mapping[str, Any]) -> None:
     for name, said in descriptions(of).items():
-        if said.startswith("file ") and values[name]:
+        if path := _file(said, values[name]):
             try:
-                with resources.named(values[name]).open("rb"):
+                with resources.named(path).open("rb"):
                     pass
             except OSError as error:
                 raise BookError(f"{of.name}: {name}={values[name]} cannot be read ({error.strerror}).") from None
             except ValueError as error:
                 raise BookError(f"{of.name}: {name}: {error}") from None
+
+
+def _file(said: str, value: Any) -> str:
+    """The file that a parameter names: all of "file ...", of "function ..." what stands before the function."""
+    if said.startswith("file "):
+        return str(value or "")
+    path = str(value).rpartition(":")[0] if said.startswith("function ") else ""
+    return path if path.endswith(".py") else ""
 
 
 def _check_target(target: Path) -> None:
