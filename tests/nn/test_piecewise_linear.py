@@ -9,7 +9,7 @@ from layered_models import Branches, normed
 from oracles import drawn
 from spectral_lens.nn.graphs import trace
 from spectral_lens.nn.layers import SpectralLinear
-from spectral_lens.nn.piecewise_linear import Interpreter, piecewise_linear
+from spectral_lens.nn.piecewise_linear import MAX_POOLING, Interpreter, piecewise_linear
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -129,6 +129,15 @@ def test_what_is_rectified():
     assert found == {
         "relu": True, "pooled": True, "clipped": True, "average": False, "branch": False, "last": False,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("pooling", MAX_POOLING, ids=str)
+def test_the_axes_of_the_windows_of_max_pooling(pooling):
+    """Windows of two halve so many axes behind samples and channels, and no other."""
+    axes = MAX_POOLING[pooling]
+    x = torch.randn(3, 5, *[4] * axes)
+    pooled = pooling(2)(x) if isinstance(pooling, type) else pooling(x, 2)
+    assert pooled.shape == (3, 5, *[2] * axes)
 
 
 class Of(nn.Module):
