@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from spectral_lens.explain._layer import layer_of
+from spectral_lens.explain._layer import layer_of, stabilised
 from spectral_lens.nn.layers import SpectralConv2d, SpectralLinear
 from spectral_lens.nn.plain import as_plain
 
@@ -57,3 +57,9 @@ def test_ones_stand_in_for_the_models_inputs_only():
     assert torch.equal(layer_of(module, a, factor=factor).ones, torch.ones(3, 6))
     with pytest.raises(ValueError, match="first_only"):
         _ = layer_of(module, a).ones
+
+
+def test_a_stabiliser_moves_away_from_zero():
+    denominator = torch.tensor([-2.0, -1e-3, 0.0, 1e-3, 2.0])
+    moved = stabilised(denominator, 0.25)
+    torch.testing.assert_close(moved, torch.tensor([-2.25, -0.251, 0.25, 0.251, 2.25]))

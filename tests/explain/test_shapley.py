@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import warnings
 
 import pytest
 import torch
@@ -192,20 +193,27 @@ def test_deep_shap_adds_up_to_the_outputs():
     assert isinstance(net[1], type(mlp([6, 5, 2]).layer1))  # the network given is left as it was
 
 
-def test_deep_shap_says_where_its_values_do_not_add_up(monkeypatch):
-    """shap's own check is on; and outputs far smaller than its tolerance are checked as well."""
-    import shap
+@pytest.fixture
+def explainer():
+    """shap's class, which warns of its colour maps and progress bars when it is imported first."""
+    with warnings.catch_warnings(action="ignore"):
+        import shap
 
+    return shap.DeepExplainer
+
+
+def test_deep_shap_says_where_its_values_do_not_add_up(monkeypatch, explainer):
+    """shap's own check is on; and outputs far smaller than its tolerance are checked as well."""
     net, x, background = game(), torch.randn(3, 4), torch.randn(5, 4)
-    right = shap.DeepExplainer.shap_values
-    monkeypatch.setattr(shap.DeepExplainer, "shap_values", lambda *given, **options: 1.5 * right(*given, **options))
+    right = explainer.shap_values
+    monkeypatch.setattr(explainer, "shap_values", lambda *given, **options: 1.5 * right(*given, **options))
     for scale in (1, 1e-5):
         net[2].weight.data *= scale
         with pytest.raises(ValueError, match=r"values do not add up to the model's outputs: .* is missing"):
             deep_shap(net, x, background=background)
     seen = {}
     monkeypatch.setattr(
-        shap.DeepExplainer, "shap_values", lambda *given, **options: seen.update(options) or right(*given, **options)
+        explainer, "shap_values", lambda *given, **options: seen.update(options) or right(*given, **options)
     )
     deep_shap(net, x, background=background)
     assert seen.get("check_additivity", True)
@@ -213,9 +221,25 @@ def test_deep_shap_says_where_its_values_do_not_add_up(monkeypatch):
     def wrong(*given, **options):
         raise AssertionError("The SHAP explanations do not sum up")
 
-    monkeypatch.setattr(shap.DeepExplainer, "shap_values", wrong)
+    monkeypatch.setattr(explainer, "shap_values", wrong)
     with pytest.raises(ValueError, match="not those of this model: The SHAP explanations do not sum up"):
         deep_shap(net, x, background=background)
+
+
+@pytest.mark.parametrize(("factor", "right"), [(1.009, True), (1.011, False), (0.991, True), (0.989, False)])
+@pytest.mark.parametrize("scale", [1e-4, 1.0])
+def test_deep_shap_may_miss_a_hundredth(monkeypatch, explainer, factor, right, scale):
+    """Of a linear network, whose values are exact, the sums miss what they are multiplied by."""
+    net, x, background = nn.Sequential(nn.Linear(4, 3, bias=False)).eval(), torch.randn(3, 4), torch.randn(5, 4)
+    net[0].weight.data *= scale
+    values = net[0].weight.detach() * (x - background.mean(0)).unsqueeze(1)
+    given = (factor * values).movedim(1, -1).numpy()
+    monkeypatch.setattr(explainer, "shap_values", lambda *arguments, **options: given)
+    if right:
+        torch.testing.assert_close(deep_shap(net, x, background=background), factor * values)
+    else:
+        with pytest.raises(ValueError, match="is missing"):
+            deep_shap(net, x, background=background)
 
 
 @pytest.mark.parametrize(

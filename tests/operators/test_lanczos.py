@@ -260,6 +260,7 @@ def test_spectra_that_cannot_be_estimated_are_named():
         (lambda: extreme_eigenvalues(operator, which="top"), "'both' or 'magnitude'"),
         (lambda: spectral_density(operator, draws=0), "draws=0"),
         (lambda: spectral_density(operator, width=0.0), "width=0.0"),
+        (lambda: spectral_density(operator, points=0), "points=0"),
     ):
         with pytest.raises(ValueError, match=said):
             work()
