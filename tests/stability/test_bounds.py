@@ -291,3 +291,13 @@ def test_a_matrix_may_have_as_many_singular_values_as_inputs():
     assert float(found.lhs) == pytest.approx(14 / 3)
     with pytest.raises(ValueError, match="inputs=2"):
         typical_sensitivity(s, inputs=2)
+
+
+def test_spectra_side_by_side_have_the_bounds_of_each():
+    s = normal(5, 3, seed=4).abs()
+    for bound in (norm_refinement, condition_bound, lambda each: typical_sensitivity(each, inputs=3)):
+        found, alone = bound(s), [bound(each) for each in s]
+        for side in ("lhs", "rhs"):
+            torch.testing.assert_close(getattr(found, side), torch.stack([getattr(each, side) for each in alone]))
+    with pytest.raises(ValueError, match="inputs=3: a matrix with 4 singular values"):
+        typical_sensitivity(normal(2, 4, seed=4).abs(), inputs=3)

@@ -56,8 +56,10 @@ def test_an_index_of_one_sample_of_tensors_and_of_nothing():
         ({"parameters": torch.zeros(0)}, "parameters is empty"),
         ({"jacobian": torch.tensor([1.0, math.nan])}, "jacobian holds"),
         ({"parameters": torch.tensor([1.0, -1.0])}, "parameters holds"),
+        ({"jacobian": torch.tensor([1.0, -0.1])}, "jacobian holds"),
         ({"parameters": torch.tensor([math.inf])}, "parameters holds"),
         ({"kernel": -1.0}, "kernel=-1"),
+        ({"curvature": -0.1}, "curvature=-0.1"),
         ({"curvature": math.nan}, "curvature=nan"),
     ],
 )
