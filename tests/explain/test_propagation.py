@@ -128,3 +128,29 @@ def test_pooling_with_dilation_has_no_average():
     assert_close(lrp(model, x, rules=zero()), gradient_x_input(model, x))
     with pytest.raises(ValueError, match=r"1: pooling='average' knows no windows with dilation"):
         lrp(model, x, rules=zero(), pooling="average")
+
+
+@pytest.mark.parametrize("functional", [False, True])
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_average_pooling_of_every_number_of_axes(axes, functional):
+    """Windows of two, side by side: each entry's share of its window's sum, of what the maximum earns."""
+    conv, pool = ((nn.Conv1d, nn.Conv2d, nn.Conv3d)[axes - 1], (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)[axes - 1])
+    function, mean = (getattr(F, f"{name}_pool{axes}d") for name in ("max", "avg"))  # torch's own, of that many axes
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.pool = conv(1, 1, 1, bias=False), pool(2, dilation=(1,) * axes)
+            self.last = nn.LazyLinear(3, bias=False)
+
+        def forward(self, x):
+            x = self.one(x)
+            return self.last((function(x, 2, 2, 0, (1,) * axes) if functional else self.pool(x)).flatten(1))
+
+    model, x = Model().eval(), 0.1 + torch.rand(5, 1, *(4, 6, 2)[:axes])
+    model(x)
+    nn.init.ones_(model.one.weight)
+    earned = model.last.weight.detach() * function(x, 2).flatten(1).unsqueeze(1)
+    share = earned.unflatten(2, mean(x, 2).shape[1:]) / (2**axes * mean(x, 2).unsqueeze(1))
+    expected = x.unsqueeze(1) * F.interpolate(share.flatten(0, 1), scale_factor=2).unflatten(0, (5, 3))
+    assert_close(lrp(model, x, rules=zero(), pooling="average"), expected)

@@ -380,34 +380,49 @@ def test_one_sample_and_one_output():
 
 
 class _Lopsided(torch.autograd.Function):
-    """x^2 with a slope whose own derivative is wrong."""
+    """x^2 with a slope whose own derivative is wrong, by so much."""
 
     @staticmethod
-    def forward(x):
+    def forward(x, wrong):
         return x.square()
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs)
+        x, ctx.wrong = inputs
+        ctx.save_for_backward(x)
 
     @staticmethod
     def backward(ctx, grad):
         (x,) = ctx.saved_tensors
-        return grad * (2 * x + (x.roll(1, 1) - x.roll(1, 1).detach()))
+        return grad * (2 * x + ctx.wrong * (x.roll(1, 1) - x.roll(1, 1).detach())), None
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_second_derivative_that_is_not_symmetric_is_refused(dtype):
+def lopsided(wrong, dtype):
     class Model(nn.Module):
         def __init__(self):
             super().__init__()
             self.layer = nn.Linear(4, 3)
 
         def forward(self, x):
-            return _Lopsided.apply(self.layer(x))
+            return _Lopsided.apply(self.layer(x), wrong)
 
-    model, x = Model().to(dtype).eval(), torch.randn(6, 4, dtype=dtype)
-    y = torch.randint(0, 3, (6,))
-    with pytest.raises(ValueError, match="not symmetric, so it is wrong: take ggn"):
-        hessian(model, (x, y))
-    assert ggn(model, (x, y)).symmetric
+    x, y = torch.randn(6, 4, dtype=dtype), torch.randint(0, 3, (6,))
+    return Model().to(dtype).eval(), (x, y)
+
+
+@pytest.mark.parametrize("unit", [2.0**-50, 1.0, 2.0**30])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_second_derivative_that_is_not_symmetric_is_refused(dtype, unit):
+    """From about half of the digits on, in any unit of the loss."""
+
+    def loss(out, y):
+        return unit * F.cross_entropy(out, y)
+
+    digits = torch.finfo(dtype).eps ** 0.5
+    for wrong in (1.0, 1000 * digits):
+        model, data = lopsided(wrong, dtype)
+        with pytest.raises(ValueError, match="not symmetric, so it is wrong: take ggn"):
+            hessian(model, data, loss=loss)
+        assert ggn(model, data, loss=loss).symmetric
+    model, data = lopsided(digits / 100, dtype)
+    assert hessian(model, data, loss=loss).symmetric
