@@ -205,6 +205,12 @@ def test_no_numbers(value):
         claims.measure(PAPER, value)
 
 
+def test_three_claims_are_suggested_at_most():
+    with pytest.raises(ValueError, match="did you mean") as said:
+        claims.measure("chicchi.independent", 1.0)
+    assert str(said.value).count(" or ") == 2
+
+
 def test_unknown_claim_suggests():
     with pytest.raises(ValueError, match=r"did you mean .*chicchi\.independent\.distance"):
         claims.measure("chicchi.independant.distance", 1.0)

@@ -1,5 +1,6 @@
 """Pixel flipping against terms that are known, and against a loop over single images."""
 
+import inspect
 import itertools
 
 import cv2
@@ -245,6 +246,12 @@ def test_imputers_of_images_need_images(name, imputer):
 def test_maps_that_are_not_flattened_have_no_ranking(shape):
     with pytest.raises((ValueError, TypeError), match=r"flatten|Type-check"):
         ranking(torch.rand(shape))
+
+
+def test_a_number_has_no_ranking():
+    """Also where nothing checks the shapes that are annotated."""
+    with pytest.raises(ValueError, match="flatten"):
+        inspect.unwrap(ranking)(torch.tensor(0.5))
 
 
 def test_nan_has_no_rank():
