@@ -311,3 +311,13 @@ def test_the_product_is_never_below_the_largest_singular_value(seed, amounts, th
     R, mask = redistribution(relevance, threshold=threshold)
     bound = product_bound(layer_norms(model, x, rules=rules, mask=mask), mask.sum(1).double())
     assert (sigma(R)[:, 0] <= bound * (1 + 1e-6)).all()
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_layers_that_are_called_again_are_named(times):
+    """Their contributions are those of each call: no single pair of sums stands for them."""
+    one, relu = nn.Linear(5, 5), nn.ReLU()
+    model = nn.Sequential(*[one, relu] * times, nn.Linear(5, 2)).eval()
+    for measure in (contributions, lambda *given: layer_norms(*given, rules=zero())):
+        with pytest.raises(ValueError, match=r"^0 is called more than once"):
+            measure(model, torch.rand(3, 5))

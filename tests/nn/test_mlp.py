@@ -92,8 +92,8 @@ def test_an_mlp_computes_what_its_weights_say():
         ([5, 4, 3], {"init": "he"}, "he"),
         ([5, 4, 3], {"train": ["lam"]}, r"\['lam'\]"),
         ([5, 0, 3], {}, "at least one"),
-        ([5, 4, 3], {"dropout": 1.0}, "between 0 and 1"),
-        ([5, 4, 3], {"dropout": -0.1}, "between 0 and 1"),
+        ([5, 4, 3], {"dropout": 1.0}, "dropout=1.0 must lie between 0 and 1"),
+        ([5, 4, 3], {"dropout": -0.1}, "dropout=-0.1 must lie between 0 and 1"),
     ],
 )
 def test_wrong_networks(sizes, options, message):

@@ -61,6 +61,18 @@ def test_what_changes_a_layer_is_seen(change):
         check_plain("here", changed)
 
 
+def test_the_way_back_to_a_plain_layer_is_said():
+    ways = {
+        "pruned": "prune.remove",
+        "old weight_norm": "remove_weight_norm, remove_spectral_norm",
+        "hooked": "remove its hooks",
+        "replaced": "del layer.forward",
+    }
+    for change, way in ways.items():
+        with pytest.raises(ValueError, match=rf"make it a plain layer first \({way}\)"):
+            check_plain("here", CHANGED[change](nn.Linear(4, 4)))
+
+
 @pytest.mark.parametrize("change", REPARAMETRISED)
 @pytest.mark.parametrize("name", [name for name in LAYERS if not name.startswith("Spectral")])
 @torch.no_grad()
