@@ -131,7 +131,7 @@ def test_what_is_rectified():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("pooling", MAX_POOLING, ids=str)
+@pytest.mark.parametrize("pooling", MAX_POOLING, ids=map(str, range(len(MAX_POOLING))))
 def test_the_axes_of_the_windows_of_max_pooling(pooling):
     """Windows of two halve so many axes behind samples and channels, and no other."""
     axes = MAX_POOLING[pooling]
