@@ -159,6 +159,7 @@ LINEAR = {
     "means": lambda m, y: y.mean(1, keepdim=True) + y.sum(dim=1, keepdim=True),
     "in place": lambda m, y: F.relu(y, inplace=True).add_(1).mul_(2),
     "clipped": lambda m, y: F.hardtanh(y) + F.relu6(y) + F.leaky_relu(y, 0.1),
+    "learned slopes": lambda m, y: F.prelu(y, m.shift[:1]),
     "enlarged": lambda m, y: F.interpolate(y.view(-1, 2, 2), scale_factor=2).flatten(1)[:, ::2],
     "padded": lambda m, y: F.pad(y, (1, 1), value=0.5),
     "precisions": lambda m, y: y.float().double(),

@@ -7,6 +7,7 @@ derivative hands relevance on; what is computed from shapes and constants may be
 
 import copy
 import operator
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from spectral_lens.nn.graphs import SHAPING, module_of, operation, sees_the_inpu
 from spectral_lens.nn.layers import TRANSPOSED
 from spectral_lens.nn.plain import AFFINE, as_plain
 
-__all__ = ["CLIPPING", "MAX_POOLING", "Interpreter", "PiecewiseLinear", "piecewise_linear"]
+__all__ = ["CLIPPING", "MAX_POOLING", "TAKEN", "Interpreter", "PiecewiseLinear", "piecewise_linear"]
 
 Operation = Any  # a type of module, a function or the name of a method
 
@@ -36,32 +37,50 @@ _DROPOUT: set[Operation] = {
     nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout,
     F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout, torch.dropout,
 }  # fmt: skip
-# of one tensor, the first argument, or of several in it
-_NATURAL: set[Operation] = {
-    *_RELU, *MAX_POOLING, *SHAPING, *_DROPOUT, *_NORMS,
-    nn.LeakyReLU, F.leaky_relu, F.leaky_relu_,
-    nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d, torch.avg_pool1d,
-    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
-    F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d, torch.adaptive_avg_pool1d,
-    nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
-    F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d,
-    nn.Upsample, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d, F.interpolate,
-    nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d, nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d,
-    nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReflectionPad3d, nn.ReplicationPad1d, nn.ReplicationPad2d,
-    nn.ReplicationPad3d, nn.CircularPad1d, nn.CircularPad2d, nn.CircularPad3d, F.pad,
-    nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle, F.pixel_shuffle, F.pixel_unshuffle,
-    torch.cat, torch.concat, torch.stack, torch.mean, torch.sum, torch.neg, operator.neg, operator.getitem,
-    torch.squeeze, torch.unsqueeze, torch.transpose, torch.permute, torch.movedim, torch.swapaxes, torch.chunk,
-    torch.split, torch.tensor_split, torch.unbind, torch.narrow, torch.select, torch.flip,
-    "mean", "sum", "neg", "neg_", "squeeze", "unsqueeze", "transpose", "permute", "movedim", "swapaxes", "chunk",
-    "split", "tensor_split", "unbind", "narrow", "select", "flip", "expand", "repeat",
-    "float", "double", "half", "bfloat16",
+# What is piecewise linear in one tensor, the first argument, or in several in it; by what it does.
+_NATURAL: dict[str, set[Operation]] = {
+    "rectifiers": {*_RELU, nn.LeakyReLU, F.leaky_relu, F.leaky_relu_, nn.PReLU, F.prelu},
+    "pooling": {
+        *MAX_POOLING, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d,
+        torch.avg_pool1d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
+        F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d, torch.adaptive_avg_pool1d,
+        nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
+        F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d,
+    },
+    "batch normalisation": _NORMS,
+    "dropout, which does nothing": _DROPOUT,
+    "other sizes": {
+        nn.Upsample, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d, F.interpolate,
+        nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d, nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d,
+        nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReflectionPad3d, nn.ReplicationPad1d, nn.ReplicationPad2d,
+        nn.ReplicationPad3d, nn.CircularPad1d, nn.CircularPad2d, nn.CircularPad3d, F.pad,
+        nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle, F.pixel_shuffle, F.pixel_unshuffle,
+    },
+    "shapes": SHAPING,
+    "parts and axes": {
+        torch.cat, torch.concat, torch.stack, operator.getitem, torch.squeeze, torch.unsqueeze, torch.transpose,
+        torch.permute, torch.movedim, torch.swapaxes, torch.chunk, torch.split, torch.tensor_split, torch.unbind,
+        torch.narrow, torch.select, torch.flip, "squeeze", "unsqueeze", "transpose", "permute", "movedim", "swapaxes",
+        "chunk", "split", "tensor_split", "unbind", "narrow", "select", "flip", "expand", "repeat",
+    },
+    "means and sums over axes": {torch.mean, torch.sum, "mean", "sum"},
+    "signs and precisions": {torch.neg, operator.neg, "neg", "neg_", "float", "double", "half", "bfloat16"},
 }  # fmt: skip
+_ONE_TENSOR = frozenset[Operation]().union(*_NATURAL.values(), CLIPPING)
 _ADDING: set[Operation] = {
     operator.add, operator.iadd, operator.sub, operator.isub, torch.add, torch.sub, "add", "add_", "sub", "sub_",
 }  # fmt: skip
 _SCALING: set[Operation] = {operator.mul, operator.imul, torch.mul, "mul", "mul_"}
 _DIVIDING: set[Operation] = {operator.truediv, operator.itruediv, torch.div, "div", "div_"}
+# all that is taken, by what it does: types of modules, functions and names of methods
+TAKEN: dict[str, Collection[Operation]] = {
+    "layers that have a rule": AFFINE,
+    **_NATURAL,
+    "clipping, which passes all relevance": CLIPPING,
+    "sums and differences": _ADDING,
+    "products with a constant": _SCALING,
+    "quotients by a constant": _DIVIDING,
+}
 # what depends on the shape of a tensor alone
 _SIZES: set[Operation] = {"size", "dim", "numel", "new_zeros", "new_ones", "new_full", "is_floating_point"}
 _ATTRIBUTES = {"shape", "ndim", "dtype", "device"}
@@ -181,7 +200,7 @@ def _fits(network: PiecewiseLinear, node: fx.Node, values: set[fx.Node]) -> bool
     if kind in _DIVIDING:
         return alone and given[0] is node.args[0]
     others = [*node.args[1:], *node.kwargs.values()]
-    return (kind in _NATURAL or kind in CLIPPING) and not any(_mentions(other, values) for other in others)
+    return kind in _ONE_TENSOR and not any(_mentions(other, values) for other in others)
 
 
 def _mentions(argument: Any, values: set[fx.Node]) -> bool:
