@@ -107,6 +107,7 @@ def test_the_copy_computes_the_same_and_its_values_add_up(name):
         (Model(lambda m, x: m.a(x) * m.a(x), a=L()), "no rule for mul"),
         (Model(lambda m, x: F.relu(m.a(x)) * x, a=L()), "no rule for mul"),
         (Model(lambda m, x: 1 / m.a(x), a=L()), "no rule for truediv"),
+        (Model(lambda m, x: torch.div(m.a(x), 3, rounding_mode="floor"), a=L()), "no rule for div"),
         (Model(lambda m, x: m.a(x).exp(), a=L()), "no rule for exp"),
         (Model(lambda m, x: F.linear(x, m.weight), a=L()), "no rule for linear"),
         (Model(lambda m, x: x @ m.weight, a=L()), "no rule for matmul"),

@@ -145,7 +145,7 @@ def _own_function(graph: fx.Graph, node: fx.Node, own: nn.Module, numbers: set[f
         return True
     if node.target in _SUMS:
         node.target = _SUMS[node.target]
-    elif node.target in _PRODUCTS and tensors == [node.args[0]]:
+    elif node.target in _PRODUCTS and tensors == [node.args[0]] and not node.kwargs:  # such as rounding_mode
         node.target = _PRODUCTS[node.target]
     else:
         return node.target in (operator.mul, torch.mul) and len(tensors) == 1 and node.args.count(tensors[0]) == 1
