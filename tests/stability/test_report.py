@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from spectral_lens.datasets import DataSet
+from spectral_lens.operators.hessian import hessian
+from spectral_lens.operators.jacobian import jacobian
 from spectral_lens.operators.tangent_kernel import parameter_norms, tangent_kernel
 from spectral_lens.stability import report
 from spectral_lens.stability.adversarial import fgsm
@@ -34,6 +36,37 @@ def test_a_refusal_is_noted_and_the_rest_goes_on():
     page = parts._repr_html_()
     assert page.count("<tr>") == 1 + len(expected)
     assert "no rule for &lt;Tanh&gt;." in page
+
+
+class Attention(nn.Module):
+    """The mean of the words that attention makes of three words."""
+
+    def forward(self, x):
+        words = self.read(x).unflatten(1, (1, 3, 2))
+        return nn.functional.scaled_dot_product_attention(words, words, words).flatten(1, 2).mean(1)
+
+    def __init__(self):
+        super().__init__()
+        self.read = nn.Linear(5, 6)
+
+
+def test_attention_has_its_derivatives():
+    model, x, y = Attention().eval(), torch.randn(3, 5), torch.tensor([0, 1, 1])
+    parts = report.Report()
+    J = parts.part("Jacobian", lambda: jacobian(model, x).to_dense())
+    H = parts.part("curvature", lambda: hessian(model, (x, y)).to_dense())
+    assert parts.refused == {}
+    expected = torch.stack([torch.autograd.functional.jacobian(lambda v: model(v[None])[0], each) for each in x])
+    torch.testing.assert_close(J, expected)
+
+    def loss(flat):
+        weight, bias = flat[:30].view(6, 5), flat[30:]
+        words = nn.functional.linear(x, weight, bias).unflatten(1, (3, 2))
+        shares = (words @ words.mT / 2**0.5).softmax(2)
+        return nn.functional.cross_entropy((shares @ words).mean(1), y)
+
+    flat = torch.cat([each.detach().flatten() for each in model.parameters()])
+    torch.testing.assert_close(H, torch.autograd.functional.hessian(loss, flat))
 
 
 def test_what_is_no_error_of_a_network_is_not_caught():

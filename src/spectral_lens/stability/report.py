@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from spectral_lens.datasets import DataSet
 from spectral_lens.nn.mlp import tensors
@@ -39,10 +40,12 @@ class Report:
         """compute(*given, **named); None where it raises an error, which is noted by that name.
 
         A ValueError is a refusal, its sentence says why; any other, which somebody's own network may bring about at
-        inputs that it was not made for, is noted with its type.
+        inputs that it was not made for, is noted with its type.  Attention is computed by plain products meanwhile: its
+        faster ways have no second derivative, and no batch of first ones.
         """
         try:
-            return compute(*given, **named)
+            with sdpa_kernel(SDPBackend.MATH):
+                return compute(*given, **named)
         except Exception as error:
             reason = " ".join(str(error).split())
             self.refused[name] = reason if isinstance(error, ValueError) else f"{type(error).__name__}: {reason}"
