@@ -188,7 +188,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     planted = [each for module in modules(given.module) for each in mutants(module)]
     drawn = random.Random(given.seed).sample(planted, min(given.sample or len(planted), len(planted)))
     print(f"{len(drawn)} of {len(planted)} mutants of {given.module}", flush=True)
-    for slow in ("torch", "torch.distributed.tensor", "scipy.stats", "sklearn.linear_model"):  # once for all: the forked processes have them
+    # once for all: the forked processes have them
+    for slow in ("torch", "torch.distributed.tensor", "scipy.stats", "sklearn.linear_model"):
         importlib.import_module(slow)
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         copy = shutil.copytree(ROOT, Path(folder) / "project", ignore=shutil.ignore_patterns(*LEFT_OUT))
