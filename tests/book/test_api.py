@@ -21,7 +21,7 @@ PACKAGE = Path(spectral_lens.__file__).parent
 
 @pytest.fixture(scope="module")
 def page():
-    return api.page()
+    return f"{api.tasks()}\n\n{api.rooms()}"
 
 
 def asked(page):
@@ -66,11 +66,22 @@ def test_signatures_are_the_sources_own():
     assert api.signature(len) is None
 
 
-def test_the_directive_is_replaced_on_its_page_only():
-    for text, changed in (("# API\n\n```{api}\n```\n", True), ("# Other\n\n```python\n```\n", False)):
-        source = [text]
-        api.write(Mock(spec=Sphinx), "book/page", source)
-        assert (source[0] != text) is changed
+def test_directives_are_replaced_on_their_page_only():
+    app = Mock(spec=Sphinx, srcdir=str(PACKAGE.parents[1]))
+    for name, told in {
+        "tasks": "**Build",
+        "rooms": "## nn",
+        "layers": "| taken |",
+        "networks": "| explained |",
+    }.items():
+        source = [f"# API\n\n```{{api-{name}}}\n```\n\nThe end.\n"]
+        api.write(app, "book/page", source)
+        assert source[0].startswith(f"# API\n\n{told}")
+        assert source[0].endswith("\n\nThe end.\n")
+        assert "```{api" not in source[0]
+    source = ["# Other\n\n```python\n```\n"]
+    api.write(app, "book/page", source)
+    assert source == ["# Other\n\n```python\n```\n"]
 
 
 def test_words_are_made_readable_with_the_books_sources(tmp_path):

@@ -1,7 +1,7 @@
 """Sphinx extension: a page with the package's functions and classes, made from their docstrings.
 
-A page with an empty directive `{api}` gets them by task, as the front door lists them, then by room, with signatures as
-they stand in the source.
+Empty directives say where: `{api-tasks}` for those of the front door, by task; `{api-rooms}` for all, by room, with
+signatures as they stand in the source; `{api-layers}` and `{api-networks}` for what is taken (see `coverage`).
 """
 
 import ast
@@ -17,18 +17,12 @@ from typing import Any
 from sphinx.application import Sphinx
 
 import spectral_lens
-from spectral_lens.book import docstrings
+from spectral_lens.book import coverage, docstrings
 from spectral_lens.book.syntax import FUNCTION, PACKAGE
 
 ROOMS = ("nn", "training", "relevance", "operators", "explain", "stability", "datasets", "figures", "claims")
-_HERE = "```{api}\n```"
 _TASK = re.compile(r"^\* (.+?): (.+)$", re.MULTILINE)
 _KEY = re.compile(r"^@\w+\{([^,\s]+),", re.MULTILINE)
-
-
-def page() -> str:
-    """The page's text, MyST: first by task, then by room."""
-    return "\n\n".join([*_by_task(), *(part for room in ROOMS for part in _room(room))])
 
 
 def offered(module: ModuleType) -> list[Any]:
@@ -41,13 +35,19 @@ def offered(module: ModuleType) -> list[Any]:
     return [each for each in things if _home(each) == module.__name__]
 
 
-def _by_task() -> Iterator[str]:
-    yield "## By task"
-    yield f"These are imported from `{PACKAGE}` itself."
+def tasks() -> str:
+    """What the front door offers, by task; MyST."""
+    parts = []
     for task, names in _TASK.findall(spectral_lens.__doc__ or ""):
         things = {name: getattr(spectral_lens, name) for name in re.findall(r"`(\w+)`", names)}
-        yield f"**{task}**"
-        yield "\n".join(f"* {_link(name, each)}: {_summary(each)}" for name, each in things.items())
+        parts.append(f"**{task}**")
+        parts.append("\n".join(f"* {_link(name, each)}: {_summary(each)}" for name, each in things.items()))
+    return "\n\n".join(parts)
+
+
+def rooms() -> str:
+    """All functions and classes, by room; MyST."""
+    return "\n\n".join(part for room in ROOMS for part in _room(room))
 
 
 def _room(room: str) -> Iterator[str]:
@@ -111,9 +111,16 @@ def _axes(text: str) -> str:
 
 
 def write(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Put the functions and classes where a page asks for them."""
-    if _HERE in source[0]:
-        source[0] = source[0].replace(_HERE, page())
+    """Put what a page asks for in its place."""
+    made = {
+        "api-tasks": tasks,
+        "api-rooms": rooms,
+        "api-layers": coverage.layers,
+        "api-networks": lambda: coverage.networks(Path(app.srcdir) / "data" / "torchvision.csv"),
+    }
+    for name, make in made.items():
+        if (here := f"```{{{name}}}\n```") in source[0]:
+            source[0] = source[0].replace(here, make())
 
 
 def describe(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:

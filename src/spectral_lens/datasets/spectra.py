@@ -32,10 +32,10 @@ _FEWEST = 20  # spectra that can be split, and whose linear models can be cross-
 def read_spectra(path: str | Path, *, unit: str = "", target: str = "") -> DataSet:
     """Spectra and a quantity of each, from a file in one of three forms.
 
-    - A table of text: the heading has the wavelengths, with their unit or without, and the name of the target; each
-      further row is a spectrum.  See `tables.rows` for what stands between the cells.
-    - A FITS table of the same columns, or with the target, a column of fluxes (d in each row) and one of wavelengths.
-    - A FITS image (n, d), its wavelengths given by CRVAL1, CDELT1 and CRPIX1, and a table with the target.
+    A table of text: the heading has the wavelengths, with their unit or without, and the name of the target; each
+    further row is a spectrum.  See `tables.rows` for what stands between the cells.
+    A FITS table of the same columns, or with the target, a column of fluxes (d in each row) and one of wavelengths.
+    A FITS image (n, d), its wavelengths given by CRVAL1, CDELT1 and CRPIX1, and a table with the target.
 
     path: relative to where the command was called.  unit: of the wavelengths, angstrom, nm or um, where the file does
     not say; Angstrom if neither does.  target: its column; by default the last one that is no wavelength.

@@ -176,7 +176,7 @@ def _advice(layers: list[str]) -> str:
     return (
         f"relevance is enlarged more than tenfold, or changes its sign, in {', '.join(dict.fromkeys(layers))}: the "
         "rule divides by sums near zero, as gamma does at negative inputs, and at negative outputs that no ReLU "
-        "follows.  There generalised_gamma is meant for any sign; stabiliser=1e-6 keeps denominators from zero."
+        "follows. There generalised_gamma is meant for any sign; stabiliser=1e-6 keeps denominators from zero."
     )
 
 

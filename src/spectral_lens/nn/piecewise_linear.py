@@ -132,7 +132,7 @@ def piecewise_linear(model: nn.Module) -> PiecewiseLinear:
     try:
         whole = trace(model, apart=False)
     except ValueError as error:
-        raise ValueError(f"{error}  Other methods need no layers: {_ANY_MODEL}.") from error
+        raise ValueError(f"{error} Other methods need no layers: {_ANY_MODEL}.") from error
     graph = fx.GraphModule(whole, copy.deepcopy(whole.graph))  # folding must not reach the model's own
     found = PiecewiseLinear(graph, {})
     values = _values(found)
@@ -140,7 +140,7 @@ def piecewise_linear(model: nn.Module) -> PiecewiseLinear:
     if unknown := [node for node in nodes if not _fits(found, node, values)]:
         raise ValueError(
             f"no rule for {_named(found, unknown)}: LRP goes through affine layers and what is piecewise "
-            f"linear between them, such as ReLU, pooling, sums and normalisation.  {_ANY_MODEL[0].upper()}"
+            f"linear between them, such as ReLU, pooling, sums and normalisation. {_ANY_MODEL[0].upper()}"
             f"{_ANY_MODEL[1:]}."
         )
     found.layers.update((node, as_plain(module_of(graph, node))) for node in nodes if _affine(found, node))
