@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 __all__ = [
-    "LEVEL", "Accept", "Decision", "Estimate", "Peak", "at_every", "bootstrapped", "decision", "difference", "estimate",
+    "LEVEL", "Accept", "Decision", "Interval", "Peak", "at_every", "bootstrapped", "decision", "difference", "estimate",
     "halves", "of_summary", "peak", "prediction", "units_to_decide",
 ]  # fmt: skip
 
@@ -23,7 +23,7 @@ Decision = Literal["inside", "outside", "undecided"]
 _LARGEST = 10**6  # units beyond which nobody measures
 
 
-class Estimate(NamedTuple):
+class Interval(NamedTuple):
     """A mean over n independent units, its interval at `LEVEL`, and the units' standard deviation (nan for one)."""
 
     mean: float
@@ -33,7 +33,7 @@ class Estimate(NamedTuple):
     n: int
 
 
-def estimate(values: Sequence[float]) -> Estimate:
+def estimate(values: Sequence[float]) -> Interval:
     """The mean over the units with Student's t interval.
 
     One unit says nothing of its scatter: its interval is the whole line.  Units that are all the same have an interval
@@ -49,7 +49,7 @@ def estimate(values: Sequence[float]) -> Estimate:
     return of_summary(float(units.mean()), sd, len(units))
 
 
-def of_summary(mean: float, sd: float, n: int) -> Estimate:
+def of_summary(mean: float, sd: float, n: int) -> Interval:
     """The estimate of which a paper, or an old record, has only mean, standard deviation and number of units.
 
     >>> of_summary(2.0, 1.0, 3) == estimate([1.0, 2.0, 3.0])
@@ -58,12 +58,12 @@ def of_summary(mean: float, sd: float, n: int) -> Estimate:
     if n < 1:
         raise ValueError(f"n={n}: an estimate needs one unit at least.")
     if n == 1 or not math.isfinite(sd):
-        return Estimate(mean, -math.inf, math.inf, math.nan, n)
+        return Interval(mean, -math.inf, math.inf, math.nan, n)
     half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * sd / math.sqrt(n)
-    return Estimate(mean, mean - half, mean + half, sd, n)
+    return Interval(mean, mean - half, mean + half, sd, n)
 
 
-def difference(one: Estimate, other: Estimate) -> Estimate:
+def difference(one: Interval, other: Interval) -> Interval:
     """The mean of one less that of another, of units apart: Welch's t interval.  [welch1947]
 
     Of units in pairs take `estimate` of their differences.  n: the degrees of freedom and one, rounded down.
@@ -74,17 +74,17 @@ def difference(one: Estimate, other: Estimate) -> Estimate:
     """
     mean = one.mean - other.mean
     if min(one.n, other.n) < 2:
-        return Estimate(mean, -math.inf, math.inf, math.nan, 1)
+        return Interval(mean, -math.inf, math.inf, math.nan, 1)
     parts = [part.sd**2 / part.n for part in (one, other)]
     error = math.sqrt(sum(parts))
     if not error:
-        return Estimate(mean, mean, mean, 0.0, one.n + other.n - 1)
+        return Interval(mean, mean, mean, 0.0, one.n + other.n - 1)
     freedom = error**4 / sum(square**2 / (part.n - 1) for square, part in zip(parts, (one, other), strict=True))
     half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * error
-    return Estimate(mean, mean - half, mean + half, error * math.sqrt(freedom + 1), int(freedom) + 1)
+    return Interval(mean, mean - half, mean + half, error * math.sqrt(freedom + 1), int(freedom) + 1)
 
 
-def bootstrapped(values: Sequence[float], *, seed: int, draws: int = 10_000) -> Estimate:
+def bootstrapped(values: Sequence[float], *, seed: int, draws: int = 10_000) -> Interval:
     """The mean with its bias-corrected and accelerated bootstrap interval, for units whose distribution is skewed, such
     as images.  [efron1987, by scipy.stats.bootstrap]
 
@@ -123,7 +123,7 @@ def prediction(mean: float, sd: float, n: int, units: int) -> tuple[float, float
     return mean - half, mean + half
 
 
-def decision(found: Estimate, accept: Accept) -> Decision:
+def decision(found: Interval, accept: Accept) -> Decision:
     """Whether the whole interval lies inside what is accepted, outside of it, or neither.
 
     >>> decision(estimate([1.0, 1.1, 0.9]), (0.5, None)), decision(estimate([0.0, 2.0]), (0.5, None))
@@ -135,7 +135,7 @@ def decision(found: Estimate, accept: Accept) -> Decision:
     return "outside" if found.high < low or found.low > high else "undecided"
 
 
-def at_every(found: Sequence[Estimate], accept: Accept) -> Decision:
+def at_every(found: Sequence[Interval], accept: Accept) -> Decision:
     """The decision on all at once, "at every width": inside where each is, outside where any one is.
 
     An intersection-union test: each part is tested at its own level, and the whole keeps it.  [berger1982]
@@ -152,10 +152,10 @@ def at_every(found: Sequence[Estimate], accept: Accept) -> Decision:
     return "undecided" if "undecided" in each else "inside"
 
 
-def units_to_decide(found: Estimate, accept: Accept) -> int | None:
+def units_to_decide(found: Interval, accept: Accept) -> int | None:
     """How many units would decide, if mean and standard deviation stayed; None where no number of them would.
 
-    >>> units_to_decide(Estimate(1.0, -1.0, 3.0, 2.0, 6), (0.0, None))  # t_(n-1) 2 / sqrt(n) < 1
+    >>> units_to_decide(Interval(1.0, -1.0, 3.0, 2.0, 6), (0.0, None))  # t_(n-1) 2 / sqrt(n) < 1
     18
     """
     low, high = _ends(accept)
@@ -192,8 +192,8 @@ class Peak(NamedTuple):
     """Where the peak was chosen, and by how much it lies above each end in the units that did not choose."""
 
     at: int
-    above_first: Estimate
-    above_last: Estimate
+    above_first: Interval
+    above_last: Interval
 
 
 def peak(curves: Sequence[Sequence[float]], *, seed: int) -> Peak:
