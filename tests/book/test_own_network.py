@@ -97,7 +97,7 @@ def test_a_network_that_refuses_and_samples_without_classes(network):
     text, figures = said(runner.run(runner.plan(network, "quick", given)))
     assert figures == 4
     assert "8 samples without classes" in text
-    assert "LRP: no rule for 0 (Transformer)" in text
+    assert "LRP: Transformer cannot be followed layer by layer" in text
     assert "accuracy: the samples have no classes y" in text
     for part in ("entropy: median", "largest eigenvalue / n", "GMSI = ", "no attack: 1.000", "radius 0.1: "):
         assert part in text

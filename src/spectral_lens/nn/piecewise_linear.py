@@ -132,7 +132,7 @@ def piecewise_linear(model: nn.Module) -> PiecewiseLinear:
     try:
         whole = trace(model, apart=False)
     except ValueError as error:
-        raise ValueError(f"{error} Other methods need no layers: {_ANY_MODEL}.") from error
+        raise ValueError(f"{error}. Other methods need no layers: {_ANY_MODEL}.") from error
     graph = fx.GraphModule(whole, copy.deepcopy(whole.graph))  # folding must not reach the model's own
     found = PiecewiseLinear(graph, {})
     values = _values(found)
