@@ -12,7 +12,7 @@ SOURCE = "def double(x):\n    return 2 * x\n"
 
 def test_names_of_modules_and_rooms():
     assert mutants.modules("nn.layers") == ["nn/layers.py"]
-    assert mutants.modules("claims") == ["claims/__init__.py"]
+    assert mutants.modules("claims") == ["claims/__init__.py", "claims/statistics.py"]
     assert {"nn/gates.py", "nn/layers.py"} <= set(mutants.modules("nn"))
     with pytest.raises(SystemExit, match=r"nn\.layer"):
         mutants.modules("nn.layer")

@@ -11,7 +11,8 @@ What most work begins with, by task; `help(spectral_lens.lrp)` explains one of t
 * Judge an explanation: `redistribution`, `ssm`
 * Measure its stability: `gmsi`, `diagnose`
 
-All else stands in the rooms nn, training, relevance, operators, explain, stability, datasets, figures and claims.
+All else stands in the rooms nn, training, relevance, operators, explain, stability, datasets, intervals, figures and
+claims.
 """
 
 from importlib import import_module

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from spectral_lens.claims.statistics import (
-    Interval,
+    UnitMean,
     at_every,
     bootstrapped,
     decision,
@@ -131,11 +131,11 @@ def test_a_difference_of_one_unit_or_of_equal_ones():
     ],
 )  # fmt: skip
 def test_decisions(low, high, accept, expected):
-    assert decision(Interval(1.5, low, high, 1.0, 9), accept) == expected
+    assert decision(UnitMean(1.5, low, high, 1.0, 9), accept) == expected
 
 
 def test_at_every_is_each():
-    inside, outside, between = (Interval(m, m - 1, m + 1, 1.0, 5) for m in (3.0, -3.0, 0.5))
+    inside, outside, between = (UnitMean(m, m - 1, m + 1, 1.0, 5) for m in (3.0, -3.0, 0.5))
     assert at_every([inside, inside], POSITIVE) == "inside"
     assert at_every([inside, between], POSITIVE) == "undecided"
     assert at_every([inside, between, outside], POSITIVE) == "outside"

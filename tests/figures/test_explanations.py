@@ -141,3 +141,30 @@ def test_agreement_writes_each_number():
     assert axis.collections[0].get_clim() == (-1, 1)
     assert np.asarray(axis.collections[0].get_array()).ravel().tolist() == [1, -0.25, 0.5, 1]
     assert [text.get_text() for text in axis.get_yticklabels()] == ["a", "b"]
+
+
+def test_maps_of_images_stand_below_them():
+    x, maps = 3 * torch.rand(5, 1, 3, 4) - 1, {"a": torch.randn(5, 12), "b": torch.randn(5, 12)}
+    figure = explanations.of_samples(x, maps, list("vwxyz"), shown=3)
+    light, *rows = np.reshape([axis.images[0].get_array() for axis in figure.axes], (3, 3, 3, 4))
+    np.testing.assert_allclose(light, ((x - x.min()) / (x.max() - x.min()))[:3, 0], atol=1e-6)
+    for found, expected in zip(rows, maps.values(), strict=True):
+        np.testing.assert_allclose(found, expected[:3].unflatten(1, (3, 4)), atol=1e-6)
+    assert [axis.get_title() for axis in figure.axes[:3]] == ["v", "w", "x"]
+    assert explanations.of_samples(x[:1], maps, ["v"], shown=3).get_figheight() <= 12
+
+
+def test_maps_of_many_channels_stand_alone_and_an_even_image_is_dark():
+    maps = {"a": torch.randn(2, 24)}
+    assert len(explanations.of_samples(torch.rand(2, 2, 3, 4), maps, ["v", "w"], shown=2).axes) == 2
+    even = explanations.of_samples(torch.ones(2, 1, 6, 4), maps, ["v", "w"], shown=2)
+    assert not np.any(even.axes[0].images[0].get_array())
+
+
+def test_maps_of_rows_are_sizes_over_the_largest_of_each_sample():
+    x, maps = torch.rand(4, 6), {"a": torch.randn(4, 6), "none": torch.zeros(4, 6)}
+    (axis,) = explanations.of_samples(x, maps, list("wxyz"), shown=2).axes
+    sizes = maps["a"].abs() / maps["a"].abs().amax(1, keepdim=True)
+    drawn, nothing = (line.get_ydata() for line in axis.lines[:2])
+    np.testing.assert_allclose(drawn, sizes.mean(0), atol=1e-6)
+    np.testing.assert_array_equal(nothing, np.zeros(6))

@@ -199,13 +199,3 @@ def test_shares_have_wilsons_interval():
     np.testing.assert_allclose(share, [0, 4 / 9, 1])
     np.testing.assert_allclose(low, (middle - half) / (1 + z**2 / n), atol=1e-12)
     np.testing.assert_allclose(high, (middle + half) / (1 + z**2 / n), atol=1e-12)
-
-
-def test_the_interval_of_a_mean_is_students():
-    values = np.random.default_rng(2).normal(size=(6, 3))
-    mean, low, high = choices.mean_interval(values)
-    for k in range(3):
-        peer = stats.ttest_1samp(values[:, k], 0).confidence_interval(0.95)
-        np.testing.assert_allclose([mean[k], low[k], high[k]], [values[:, k].mean(), peer.low, peer.high])
-    with pytest.raises(ValueError, match="one run"):
-        choices.mean_interval(values[:1])

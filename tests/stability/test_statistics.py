@@ -11,7 +11,6 @@ from spectral_lens.stability.statistics import (
     Interval,
     bootstrap_rank_correlation,
     group_ranks,
-    proportion,
     quantiles_along,
     separation,
 )
@@ -128,17 +127,3 @@ def test_two_values_have_a_spread():
     """Of each: medians 0 and 5 (torch takes the lower of two), variances 2 and 8."""
     a, b = torch.tensor([0.0, 2.0]), torch.tensor([5.0, 9.0])
     assert separation(a, b) == pytest.approx(5 / math.sqrt((2 + 8) / 2))
-
-
-@pytest.mark.parametrize(("hits", "of"), [(0, 7), (3, 7), (7, 7), (351, 1000)])
-def test_proportion_has_wilsons_interval(hits, of):
-    z, p = 1.959963984540054, hits / of
-    middle = (p + z**2 / (2 * of)) / (1 + z**2 / of)
-    half = z / (1 + z**2 / of) * math.sqrt(p * (1 - p) / of + z**2 / (4 * of**2))
-    assert proportion(hits, of) == pytest.approx((p, middle - half, middle + half), abs=1e-12)
-
-
-@pytest.mark.parametrize(("hits", "of"), [(-1, 7), (8, 7)])
-def test_proportion_of_more_than_all_is_refused(hits, of):
-    with pytest.raises(ValueError, match="k"):
-        proportion(hits, of)

@@ -20,7 +20,18 @@ import spectral_lens
 from spectral_lens.book import coverage, docstrings
 from spectral_lens.book.syntax import FUNCTION, PACKAGE
 
-ROOMS = ("nn", "training", "relevance", "operators", "explain", "stability", "datasets", "figures", "claims")
+ROOMS = (
+    "nn",
+    "training",
+    "relevance",
+    "operators",
+    "explain",
+    "stability",
+    "datasets",
+    "intervals",
+    "figures",
+    "claims",
+)
 _TASK = re.compile(r"^\* (.+?): (.+)$", re.MULTILINE)
 _KEY = re.compile(r"^@\w+\{([^,\s]+),", re.MULTILINE)
 
@@ -52,7 +63,7 @@ def rooms() -> str:
 
 def _room(room: str) -> Iterator[str]:
     package = importlib.import_module(f"{PACKAGE}.{room}")
-    names = sorted(path.stem for folder in package.__path__ for path in Path(folder).glob("[!_]*.py"))
+    names = sorted(path.stem for folder in getattr(package, "__path__", ()) for path in Path(folder).glob("[!_]*.py"))
     yield f"## {room}"
     yield _entries(package)
     for name in names:

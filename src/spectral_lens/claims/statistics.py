@@ -12,18 +12,31 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy import stats
 
+from spectral_lens.intervals import LEVEL, t_quantile
+
 __all__ = [
-    "LEVEL", "Accept", "Decision", "Interval", "Peak", "at_every", "bootstrapped", "decision", "difference", "estimate",
-    "halves", "of_summary", "peak", "prediction", "units_to_decide",
+    "Accept",
+    "Decision",
+    "Peak",
+    "UnitMean",
+    "at_every",
+    "bootstrapped",
+    "decision",
+    "difference",
+    "estimate",
+    "halves",
+    "of_summary",
+    "peak",
+    "prediction",
+    "units_to_decide",
 ]  # fmt: skip
 
-LEVEL = 0.95
 Accept = tuple[float | None, float | None]  # the lowest and the highest value, None where open
 Decision = Literal["inside", "outside", "undecided"]
 _LARGEST = 10**6  # units beyond which nobody measures
 
 
-class Interval(NamedTuple):
+class UnitMean(NamedTuple):
     """A mean over n independent units, its interval at `LEVEL`, and the units' standard deviation (nan for one)."""
 
     mean: float
@@ -33,7 +46,7 @@ class Interval(NamedTuple):
     n: int
 
 
-def estimate(values: Sequence[float]) -> Interval:
+def estimate(values: Sequence[float]) -> UnitMean:
     """The mean over the units with Student's t interval.
 
     One unit says nothing of its scatter: its interval is the whole line.  Units that are all the same have an interval
@@ -49,7 +62,7 @@ def estimate(values: Sequence[float]) -> Interval:
     return of_summary(float(units.mean()), sd, len(units))
 
 
-def of_summary(mean: float, sd: float, n: int) -> Interval:
+def of_summary(mean: float, sd: float, n: int) -> UnitMean:
     """The estimate of which a paper, or an old record, has only mean, standard deviation and number of units.
 
     >>> of_summary(2.0, 1.0, 3) == estimate([1.0, 2.0, 3.0])
@@ -58,12 +71,12 @@ def of_summary(mean: float, sd: float, n: int) -> Interval:
     if n < 1:
         raise ValueError(f"n={n}: an estimate needs one unit at least.")
     if n == 1 or not math.isfinite(sd):
-        return Interval(mean, -math.inf, math.inf, math.nan, n)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * sd / math.sqrt(n)
-    return Interval(mean, mean - half, mean + half, sd, n)
+        return UnitMean(mean, -math.inf, math.inf, math.nan, n)
+    half = t_quantile(n - 1) * sd / math.sqrt(n)
+    return UnitMean(mean, mean - half, mean + half, sd, n)
 
 
-def difference(one: Interval, other: Interval) -> Interval:
+def difference(one: UnitMean, other: UnitMean) -> UnitMean:
     """The mean of one less that of another, of units apart: Welch's t interval.  [welch1947]
 
     Of units in pairs take `estimate` of their differences.  n: the degrees of freedom and one, rounded down.
@@ -74,17 +87,17 @@ def difference(one: Interval, other: Interval) -> Interval:
     """
     mean = one.mean - other.mean
     if min(one.n, other.n) < 2:
-        return Interval(mean, -math.inf, math.inf, math.nan, 1)
+        return UnitMean(mean, -math.inf, math.inf, math.nan, 1)
     parts = [part.sd**2 / part.n for part in (one, other)]
     error = math.sqrt(sum(parts))
     if not error:
-        return Interval(mean, mean, mean, 0.0, one.n + other.n - 1)
+        return UnitMean(mean, mean, mean, 0.0, one.n + other.n - 1)
     freedom = error**4 / sum(square**2 / (part.n - 1) for square, part in zip(parts, (one, other), strict=True))
-    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * error
-    return Interval(mean, mean - half, mean + half, error * math.sqrt(freedom + 1), int(freedom) + 1)
+    half = t_quantile(freedom) * error
+    return UnitMean(mean, mean - half, mean + half, error * math.sqrt(freedom + 1), int(freedom) + 1)
 
 
-def bootstrapped(values: Sequence[float], *, seed: int, draws: int = 10_000) -> Interval:
+def bootstrapped(values: Sequence[float], *, seed: int, draws: int = 10_000) -> UnitMean:
     """The mean with its bias-corrected and accelerated bootstrap interval, for units whose distribution is skewed, such
     as images.  [efron1987, by scipy.stats.bootstrap]
 
@@ -119,11 +132,11 @@ def prediction(mean: float, sd: float, n: int, units: int) -> tuple[float, float
     """
     if n < 2 or units < 1:
         raise ValueError(f"n={n} and units={units}: a prediction needs two printed units at least, and one of ours.")
-    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * sd * math.sqrt(1 / n + 1 / units)
+    half = t_quantile(n - 1) * sd * math.sqrt(1 / n + 1 / units)
     return mean - half, mean + half
 
 
-def decision(found: Interval, accept: Accept) -> Decision:
+def decision(found: UnitMean, accept: Accept) -> Decision:
     """Whether the whole interval lies inside what is accepted, outside of it, or neither.
 
     >>> decision(estimate([1.0, 1.1, 0.9]), (0.5, None)), decision(estimate([0.0, 2.0]), (0.5, None))
@@ -135,7 +148,7 @@ def decision(found: Interval, accept: Accept) -> Decision:
     return "outside" if found.high < low or found.low > high else "undecided"
 
 
-def at_every(found: Sequence[Interval], accept: Accept) -> Decision:
+def at_every(found: Sequence[UnitMean], accept: Accept) -> Decision:
     """The decision on all at once, "at every width": inside where each is, outside where any one is.
 
     An intersection-union test: each part is tested at its own level, and the whole keeps it.  [berger1982]
@@ -152,10 +165,10 @@ def at_every(found: Sequence[Interval], accept: Accept) -> Decision:
     return "undecided" if "undecided" in each else "inside"
 
 
-def units_to_decide(found: Interval, accept: Accept) -> int | None:
+def units_to_decide(found: UnitMean, accept: Accept) -> int | None:
     """How many units would decide, if mean and standard deviation stayed; None where no number of them would.
 
-    >>> units_to_decide(Interval(1.0, -1.0, 3.0, 2.0, 6), (0.0, None))  # t_(n-1) 2 / sqrt(n) < 1
+    >>> units_to_decide(UnitMean(1.0, -1.0, 3.0, 2.0, 6), (0.0, None))  # t_(n-1) 2 / sqrt(n) < 1
     18
     """
     low, high = _ends(accept)
@@ -192,8 +205,8 @@ class Peak(NamedTuple):
     """Where the peak was chosen, and by how much it lies above each end in the units that did not choose."""
 
     at: int
-    above_first: Interval
-    above_last: Interval
+    above_first: UnitMean
+    above_last: UnitMean
 
 
 def peak(curves: Sequence[Sequence[float]], *, seed: int) -> Peak:
@@ -218,7 +231,7 @@ def peak(curves: Sequence[Sequence[float]], *, seed: int) -> Peak:
 
 
 def _half(sd: float, n: int) -> float:
-    return float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * sd / math.sqrt(n) if n > 1 else math.inf
+    return t_quantile(n - 1) * sd / math.sqrt(n) if n > 1 else math.inf
 
 
 def _ends(accept: Accept) -> tuple[float, float]:

@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from spectral_lens._runtime.extras import optional
+from spectral_lens.figures.inputs import eigenvalues
 from spectral_lens.figures.style import GREY, MARKERS, as_array, colour_of, legend, styled
 
-__all__ = ["SIGNED", "agreement", "heat_maps", "medians", "pooled", "spectra"]
+__all__ = ["SIGNED", "agreement", "heat_maps", "medians", "of_samples", "pooled", "spectra"]
 
 SIGNED = "RdBu_r"  # for and against, white at zero
 
@@ -87,6 +88,29 @@ def spectra(series: Mapping[str, Float[Tensor, "n k"]], *, ylabel: str = "singul
         axis.fill_between(place, low, high, color=colour, alpha=0.2, lw=0)
     axis.set(xlabel="singular value, the largest first", ylabel=ylabel, ylim=(0, 1.03))
     legend(figure)
+    return figure
+
+
+def of_samples(
+    x: Float[Tensor, "n *d"], maps: Mapping[str, Float[Tensor, "n inputs"]], titles: Sequence[str], *, shown: int
+) -> Figure:
+    """The maps of the first samples below them, where they are images; else |relevance| over its largest, by input.
+
+    maps: by the name of their method, flattened.  titles: of the samples.  shown: how many images at most.
+
+    >>> import torch
+    >>> of_samples(torch.rand(9, 1, 5, 6), {"LRP": torch.rand(9, 30)}, list("abcdefghi"), shown=4)
+    <Figure size ... with 8 Axes>
+    """
+    if x.ndim != 4:
+        sizes = {name: np.abs(as_array(each)) for name, each in maps.items()}
+        shares = {name: each / np.maximum(each.max(1, keepdims=True), 1e-300) for name, each in sizes.items()}
+        return eigenvalues(shares, xlabel="input", ylabel="|relevance| / largest")
+    few = x[:shown]
+    light = (few - x.amin()) / (x.amax() - x.amin()).clamp(min=1e-30) if x.shape[1] in (1, 3) else None
+    rows = {name: each[:shown].unflatten(1, x.shape[1:]) for name, each in maps.items()}
+    figure = heat_maps(rows, titles[: len(few)], images=light, each=True)
+    figure.set_size_inches(8, min(figure.get_figheight(), 12))  # a single sample would fill pages
     return figure
 
 

@@ -23,6 +23,7 @@ from spectral_lens.figures.style import (
     spread,
     styled,
 )
+from spectral_lens.intervals import t_quantile
 
 __all__ = ["expansion", "free", "gains", "weights"]
 
@@ -153,9 +154,6 @@ def gains(
     >>> gains({"eigenvalues": ([10, 20], torch.rand(5, 2))}, xlabel="samples", ylabel="gain")
     <Figure size ... with 1 Axes>
     """
-    with optional("figures"):
-        from scipy import stats  # slow to import, and only this figure needs it
-
     figure, axis = plt.subplots(figsize=(8, 3.2))
     own = [as_array(x).astype(float) for x, _ in series.values()]
     places = np.unique(np.concatenate(own))
@@ -169,7 +167,7 @@ def gains(
         beside = at + 0.3 * step
         if logx:
             at, beside = np.exp(at), np.exp(beside)
-        half = stats.t.ppf(0.975, runs - 1) * array.std(0, ddof=1) / np.sqrt(runs) if runs > 1 else None
+        half = t_quantile(runs - 1) * array.std(0, ddof=1) / np.sqrt(runs) if runs > 1 else None
         axis.scatter(np.tile(beside, runs), array.ravel(), s=9, alpha=0.4, lw=0, **look)
         axis.errorbar(at, array.mean(0), half, ls="none", capsize=3, ms=5, label=label, **look)
     axis.set(xlabel=xlabel, ylabel=ylabel)

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy import stats
 
 from spectral_lens._runtime.extras import optional
+from spectral_lens.intervals import of_share
 from spectral_lens.relevance import baselines
 
 with optional("selector"):
@@ -26,7 +26,6 @@ __all__ = [
     "folds_of",
     "how_often",
     "lasso",
-    "mean_interval",
     "mutual_information",
     "over_folds",
     "spectral",
@@ -193,24 +192,7 @@ def how_often(kept: Bool[np.ndarray, "r d"]) -> Float[np.ndarray, "3 d"]:
     [0.75, 0.3, 0.95]
     """
     runs, often = len(kept), kept.sum(0).tolist()
-    ends = [stats.binomtest(k, runs).proportion_ci(method="wilson") for k in often]
-    return np.array([[k / runs, each.low, each.high] for k, each in zip(often, ends, strict=True)]).T
-
-
-def mean_interval(values: Float[np.ndarray, "r *shape"]) -> Float[np.ndarray, "3 *shape"]:
-    """The mean over the runs and its 95% interval by Student's t: mean, lower and upper end.
-
-    Raises ValueError for one run, which has no spread.
-
-    >>> mean_interval(np.array([1.0, 2.0, 3.0])).round(2).tolist()
-    [2.0, -0.48, 4.48]
-    """
-    runs = len(values)
-    if runs < 2:
-        raise ValueError("one run has no spread: give two at least.")
-    half = stats.t.ppf(0.975, runs - 1) * values.std(0, ddof=1) / runs**0.5
-    mean = values.mean(0)
-    return np.stack([mean, mean - half, mean + half])
+    return np.array([of_share(k, runs) for k in often]).T
 
 
 def _measured(y: np.ndarray) -> bool:

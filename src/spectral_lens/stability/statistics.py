@@ -1,24 +1,16 @@
 """Statistics over networks or samples: rank correlations with intervals, quantiles along a number, separations."""
 
 from collections.abc import Hashable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import binomtest, bootstrap, rankdata
+from scipy.stats import bootstrap, rankdata
 from torch import Tensor
 
-__all__ = [
-    "Interval", "bootstrap_rank_correlation", "group_ranks", "proportion", "quantiles_along", "separation",
-]  # fmt: skip
+from spectral_lens.intervals import Interval
 
-
-class Interval(NamedTuple):
-    """A number and its 95% interval."""
-
-    value: float
-    low: float
-    high: float
+__all__ = ["bootstrap_rank_correlation", "group_ranks", "quantiles_along", "separation"]
 
 
 def bootstrap_rank_correlation(
@@ -74,18 +66,6 @@ def group_ranks(values: Float[Tensor, " n"], groups: Sequence[Hashable] | None =
         inside = np.array([each == label for each in labels])
         ranks[inside] = (rankdata(array[inside]) - 0.5) / inside.sum() - 0.5
     return ranks
-
-
-def proportion(hits: int, of: int) -> Interval:
-    """hits / of with Wilson's 95% interval, of so many independent trials.
-
-    Raises ValueError for fewer hits than none or more than all.
-
-    >>> [round(value, 3) for value in proportion(9, 10)]
-    [0.9, 0.596, 0.982]
-    """
-    ends = binomtest(hits, of).proportion_ci(method="wilson")
-    return Interval(hits / of, float(ends.low), float(ends.high))
 
 
 def quantiles_along(
