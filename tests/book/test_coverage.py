@@ -60,14 +60,14 @@ def test_what_a_reader_writes(kind, name):
 
 
 TABLE = """# Made by a script.
-network,family,gamma_warns,gradient_x_input,zennit,sums,refused
-a1,A,no,3e-16,2e-15,1e-15,
-a2,A,no,1e-15,0e+00,2e-16,
-a3,A,yes,1e-15,4e-15,1e-15,
-b1,B,yes,,6e-15,1e-15,
-b2,B,,,,,"one.act (SiLU) and 3 more, mul"
-c1,C,,,,,layer_norm
-c2,C,,,,,"mul, top (SiLU)"
+network,family,gamma_warns,gradient_x_input,zennit,sums,gamma,generalised_gamma,refused
+a1,A,no,3e-16,2e-15,1e-15,1e-03,2e-03,
+a2,A,no,1e-15,0e+00,2e-16,3e-03,1e-03,
+a3,A,yes,1e-15,4e-15,5e-15,2e+07,3e-02,
+b1,B,yes,,6e-15,1e-15,4e+00,1e-02,
+b2,B,,,,,,,"one.act (SiLU) and 3 more, mul"
+c1,C,,,,,,,layer_norm
+c2,C,,,,,,,"mul, top (SiLU)"
 """
 
 
@@ -75,9 +75,9 @@ def test_a_family_is_a_row_with_its_largest_deviations(tmp_path):
     (tmp_path / "table.csv").write_text(TABLE)
     explained, refused, made = coverage.networks(tmp_path / "table.csv").split("\n\n")
     assert explained.splitlines()[2:] == [
-        "| A | a1 and 1 more | 1e-15 | 2e-15 | 1e-15 | no |",
-        "| A | a3 | 1e-15 | 4e-15 | 1e-15 | yes |",
-        "| B | b1 |  | 6e-15 | 1e-15 | yes |",
+        "| A | a1 and 1 more | 2e-15 | 2e-03 | 3e-03 | no |",
+        "| A | a3 | 5e-15 | 3e-02 | 2e+07 | yes |",
+        "| B | b1 | 6e-15 | 1e-02 | 4e+00 | yes |",
     ]
     assert refused.splitlines()[2:] == [
         "| B | b2 | `SiLU`, `mul` |",

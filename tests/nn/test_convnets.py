@@ -3,8 +3,9 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from spectral_lens.nn.convnets import cnn, features
+from spectral_lens.nn.convnets import cnn, features, residual
 
 
 def test_the_network_of_the_paper():
@@ -44,3 +45,16 @@ def test_features_are_what_the_last_layer_sees(training):
     assert features(model).training is training
     assert torch.equal(model[-1](features(model)(x)), model(x))
     assert features(model)[0] is model[0]
+
+
+def test_a_residual_network_is_its_layers():
+    model, x = residual((2, 9, 7), 5, channels=3).double(), torch.randn(4, 2, 9, 7, dtype=torch.float64)
+    first, last = model[0].weight, model[-1].weight
+    blocks = [[layer.weight for layer in part.branch if isinstance(layer, nn.Conv2d)] for part in (model[2], model[4])]
+    z = F.conv2d(x, first, padding=1).clamp(min=0)
+    for number, (one, other) in enumerate(blocks):
+        z = (z + F.conv2d(F.conv2d(z, one, padding=1).clamp(min=0), other, padding=1)).clamp(min=0)
+        z = F.max_pool2d(z, 2) if number == 0 else F.adaptive_avg_pool2d(z, 4)
+    torch.testing.assert_close(model(x), z.flatten(1) @ last.mT)
+    assert last.shape == (5, 48)
+    assert not any(name.endswith("bias") for name, _ in model.named_parameters())

@@ -22,8 +22,12 @@ _SIGNS = {
     "add": "+", "iadd": "+=", "sub": "-", "isub": "-=", "mul": "*", "imul": "*=", "truediv": "/", "itruediv": "/=",
     "neg": "-x", "getitem": "x[...]",
 }  # fmt: skip
-# what the table of networks calls them, and the page
-_DEVIATIONS = {"gradient_x_input": "LRP-0 and gradient × input", "zennit": "zennit's Gamma", "sums": "sum and output"}
+# columns of the page, by those of the table whose largest number they show
+_LARGEST = {
+    "largest deviation": ("gradient_x_input", "zennit", "sums"),
+    "generalised γ": ("generalised_gamma",),
+    "`gamma`": ("gamma",),
+}
 
 
 def layers() -> str:
@@ -51,12 +55,12 @@ def networks(file: Path) -> str:
         else:
             explained.setdefault((each["family"], each["gamma_warns"]), []).append(each)
     measured = [
-        [family, _names(group), *(_largest(group, name) for name in _DEVIATIONS), warns]
+        [family, _names(group), *(_largest(group, names) for names in _LARGEST.values()), warns]
         for (family, warns), group in explained.items()
     ]
     without = [[family, _names(group), _kinds(group)] for family, group in refused.items()]
     return "\n\n".join([
-        _table(["explained", "networks", *_DEVIATIONS.values(), "`gamma` warns"], measured),
+        _table(["explained", "networks", *_LARGEST, "it warns"], measured),
         _table(["refused", "networks", "no rule for"], without),
         made.removeprefix("# "),
     ])  # fmt: skip
@@ -101,9 +105,9 @@ def _names(group: list[dict[str, str]]) -> str:
     return f"{first} and {others} more" if others else first
 
 
-def _largest(group: list[dict[str, str]], name: str) -> str:
-    """The largest deviation, where any was measured."""
-    return max((each[name] for each in group if each[name]), key=float, default="")
+def _largest(group: list[dict[str, str]], names: Collection[str]) -> str:
+    """The largest number, where any was measured."""
+    return max((each[name] for each in group for name in names if each[name]), key=float, default="")
 
 
 def _kinds(group: list[dict[str, str]]) -> str:
