@@ -102,7 +102,7 @@ def test_the_copy_computes_the_same_and_its_values_add_up(name):
     [
         (nn.Sequential(L(), nn.Softmax(1)), r"no rule for 1 \(Softmax\)"),
         (nn.Sequential(L(), nn.LayerNorm(6), nn.Hardswish()), r"no rule for 1 \(LayerNorm\), 2 \(Hardswish\)"),
-        (nn.Softmax(1), r"no rule for Softmax\."),
+        (nn.Softmax(1), r"no rule for 0 \(Softmax\)"),
         (Model(lambda m, x: m.a(x) * m.b(x), a=L(), b=L()), "no rule for mul"),
         (Model(lambda m, x: m.a(x) * m.a(x), a=L()), "no rule for mul"),
         (Model(lambda m, x: F.relu(m.a(x)) * x, a=L()), "no rule for mul"),

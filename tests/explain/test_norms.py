@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from spectral_lens.explain import norms
-from spectral_lens.explain.lrp import gamma
+from spectral_lens.explain.lrp import AssumptionWarning, gamma, lrp
 from spectral_lens.nn.convnets import cnn
 
 # rules are tried at inputs and outputs of any sign here
@@ -84,3 +84,26 @@ def test_upper_bounds_are_torchs_norms_and_hold():
     for value, norm in zip(found.values(), expected, strict=True):
         torch.testing.assert_close(value, norm)
         assert (value >= expected[0] * (1 - 1e-9)).all()
+
+
+def test_the_enlargement_of_two_layers_written_out():
+    """Rule gamma in the first, whose nodes may be negative, rule 0 in the last."""
+    first, last, g = nn.Linear(4, 3, bias=False), nn.Linear(3, 2, bias=False), 0.7
+    x = torch.rand(5, 4)
+    terms = first.weight.detach() * x.unsqueeze(1)
+    raised = terms + g * terms.clamp(min=0)
+    shares = raised / raised.sum(2, keepdim=True)
+    handed = last.weight.detach() * terms.sum(2).unsqueeze(1)  # (n, k, nodes)
+    expected = (handed @ shares).abs().max() / handed.sum(2).abs().max()
+    assert norms.enlargement(nn.Sequential(first, last).eval(), x, gamma(g)) == pytest.approx(float(expected))
+
+
+@pytest.mark.filterwarnings("error:relevance is enlarged")
+def test_norms_of_what_a_rule_enlarges_come_without_a_warning():
+    layer = nn.Linear(2, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[1.0, -1.99]]))
+    with pytest.warns(AssumptionWarning, match="in 0"):
+        lrp(nn.Sequential(layer).eval(), torch.ones(1, 2), rules=gamma(1.0))
+    assert float(norms.step_norms(layer, torch.ones(1, 2), rule=gamma(1.0))) == pytest.approx(399)
+    assert norms.enlargement(nn.Sequential(layer).eval(), torch.ones(1, 2), gamma(1.0)) == pytest.approx(200)

@@ -9,7 +9,7 @@ from torch import nn
 from layered_models import Branches, normed
 from oracles import drawn
 from spectral_lens.nn import graphs
-from spectral_lens.nn.graphs import Graph, trace, trained_parameters
+from spectral_lens.nn.graphs import Graph, is_size, trace, trained_parameters, values
 from spectral_lens.nn.piecewise_linear import Interpreter, piecewise_linear
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -111,3 +111,19 @@ def test_models_that_cannot_be_followed_are_named():
     for follow in (trace, piecewise_linear):
         with pytest.raises(ValueError, match="Branching cannot be followed layer by layer"):
             follow(Branching())
+
+
+def test_what_depends_on_the_shape_alone():
+    class Model(nn.Module):
+        def forward(self, x):
+            n, zeros = x.shape[0], x.new_zeros(4)
+            return (x + zeros).to(x.dtype).view(n, x.size(1) * x.numel() // x.numel()) * x.dim()
+
+    graph = trace(Model()).graph
+    dependent = values(graph)
+    moved = Model()(torch.ones(3, 4)) - Model()(torch.zeros(3, 4))  # of the numbers, at one shape
+    assert (moved == 2).all()
+    assert [node.name for node in graph.nodes if is_size(node)] == [
+        "getattr_1", "new_zeros", "getattr_2", "size", "numel", "numel_1", "dim",
+    ]  # fmt: skip
+    assert [node.name for node in graph.nodes if node in dependent] == ["x", "add", "to", "view", "mul_1", "output"]

@@ -8,7 +8,7 @@ from torch import nn
 
 import oracles
 from spectral_lens.nn.layers import Dense, SpectralLinear
-from spectral_lens.nn.mlp import mlp
+from spectral_lens.nn.mlp import mlp, reference
 from toy_networks import assert_close, inputs, widths
 
 
@@ -117,3 +117,11 @@ def test_giambaglis_augmented_matrices_are_the_network(sizes, samples, seed):
         x = layer(x)
         assert_close(activities, x, 1e-10)
     assert_close(last, model(inputs(samples, sizes[0], seed=seed)), 1e-10)
+
+
+def test_the_reference_is_of_the_models_precision():
+    otherwise = torch.ones(1, dtype=torch.float16)
+    counted = nn.BatchNorm1d(3, affine=False).double()  # buffers alone, one of them whole numbers
+    assert reference(counted, otherwise).dtype == torch.float64
+    assert reference(nn.Linear(3, 2), otherwise).dtype == torch.float32
+    assert reference(nn.ReLU(), otherwise) is otherwise

@@ -216,7 +216,7 @@ NOT_LINEAR = {
 @pytest.mark.parametrize("name", NOT_LINEAR)
 def test_what_is_not_piecewise_linear_is_named(name):
     function, said = NOT_LINEAR[name]
-    with pytest.raises(ValueError, match=rf"{said}: .*  Gradient, integrated_gradients, smoothgrad and Shapley"):
+    with pytest.raises(ValueError, match=rf"{said}: .* Gradient, integrated_gradients, smoothgrad and Shapley"):
         piecewise_linear(Of(function).eval())
 
 

@@ -63,8 +63,8 @@ def test_what_changes_a_layer_is_seen(change):
 
 def test_the_way_back_to_a_plain_layer_is_said():
     ways = {
-        "pruned": "prune.remove",
-        "old weight_norm": "remove_weight_norm, remove_spectral_norm",
+        "pruned": "prune.remove, remove_weight_norm or remove_spectral_norm",
+        "parametrized": "parametrize.remove_parametrizations",
         "hooked": "remove its hooks",
         "replaced": "del layer.forward",
     }

@@ -12,11 +12,11 @@ from torch.nn import functional as F
 from layered_models import MODELS, REPARAMETRISED, gradients, spectral
 from oracles import drawn
 from spectral_lens._runtime import memory
+from spectral_lens.nn.checks import checked
 from spectral_lens.nn.layers import PARAMETERS, SpectralLinear
 from spectral_lens.nn.mlp import mlp
 from spectral_lens.operators import _kernel_blocks
 from spectral_lens.operators import tangent_kernel as module
-from spectral_lens.operators._checks import checked
 from spectral_lens.operators._per_sample import KroneckerFactors, PerSampleGradients
 from spectral_lens.operators.tangent_kernel import parameter_jacobian, parameter_norms, tangent_kernel, trace_kernel
 

@@ -7,7 +7,7 @@ from sklearn.metrics import balanced_accuracy_score, make_scorer
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from spectral_lens.relevance.cross_validation import change_by_count, one_standard_error, score_by_count
+from spectral_lens.relevance.cross_validation import one_standard_error, score_by_count
 
 
 def table(samples=90, columns=6):
@@ -40,24 +40,13 @@ def test_results_without_folds_are_refused():
         one_standard_error({"mean_test_score": np.ones(3), "std_test_score": np.ones(3)})
 
 
-def test_the_change_is_the_difference_of_cross_validated_scores():
-    x, y = table()
-    model, folds = LogisticRegression(), StratifiedKFold(3)
-    order = np.array([2, 4, 0, 5, 1, 3])
-    found = change_by_count(model, x, y, [order] * 3, counts=[1, 3, 6], splits=list(folds.split(x, y)))
-    full = cross_val_score(model, x, y, cv=folds)
-    for k, count in enumerate([1, 3, 6]):
-        np.testing.assert_allclose(found[:, k], cross_val_score(model, x[:, order[:count]], y, cv=folds) - full)
-    assert not hasattr(model, "coef_")
-
-
 def test_each_fold_has_its_own_ranking():
     x, y = table()
     splits = list(StratifiedKFold(3).split(x, y))
     orders = [np.roll(np.arange(6), k) for k in range(3)]
-    found = change_by_count(LogisticRegression(), x, y, orders, counts=[2], splits=splits)
+    found = score_by_count(LogisticRegression(), x, y, orders, counts=[2], splits=splits)
     for k, (order, split) in enumerate(zip(orders, splits, strict=True)):
-        alone = change_by_count(LogisticRegression(), x, y, [order], counts=[2], splits=[split])
+        alone = score_by_count(LogisticRegression(), x, y, [order], counts=[2], splits=[split])
         np.testing.assert_array_equal(found[k], alone[0])
 
 
@@ -68,7 +57,7 @@ def test_what_does_not_fit_is_refused(rankings, counts, message):
     x, y = table()
     splits = list(StratifiedKFold(3).split(x, y))
     with pytest.raises(ValueError, match=message):
-        change_by_count(LogisticRegression(), x, y, [np.arange(6)] * rankings, counts=counts, splits=splits)
+        score_by_count(LogisticRegression(), x, y, [np.arange(6)] * rankings, counts=counts, splits=splits)
 
 
 def test_candidates_whose_fits_failed_are_none():
@@ -88,6 +77,7 @@ def test_the_score_is_that_of_the_models_cross_validation():
         for k, count in enumerate([1, 4]):
             peer = cross_val_score(model, x[:, order[:count]], y, cv=folds, scoring=scoring)
             np.testing.assert_allclose(found[:, k], peer)
+    assert not hasattr(model, "coef_")
     with pytest.raises(ValueError, match="between 1 and the 6"):
         score_by_count(model, x, y, [order] * 3, counts=[7], splits=splits)
     with pytest.raises(ValueError, match="2 rankings for 3 folds"):

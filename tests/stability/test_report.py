@@ -82,9 +82,9 @@ def test_samples_are_placed_where_the_model_computes(dtype):
     assert report.placed(nn.Identity(), data.x) is data.x
 
 
-def test_answers_are_the_models_in_parts():
+def test_answers_are_the_models_after_a_trial():
     model, x = nn.Sequential(nn.Linear(3, 2), nn.ReLU(inplace=True)).eval(), torch.randn(11, 3)
-    torch.testing.assert_close(report.answers(model, x, chunk=4), model(x.clone()))
+    torch.testing.assert_close(report.answers(model, x), model(x.clone()))
     with pytest.raises(ValueError, match="the model does not take x"):
         report.answers(model, torch.randn(11, 4))
     with pytest.raises(ValueError, match="training mode"):

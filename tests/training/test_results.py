@@ -243,6 +243,7 @@ def test_a_quantity_has_no_accuracy(experiment):
         ),
         (nn.Sequential(nn.Dropout(0.5), nn.Linear(5, 3)), r"0 \(Dropout\) is in training mode"),
         (nn.Sequential(nn.RReLU(), nn.Linear(5, 3)), r"0 \(RReLU\) is in training mode"),
+        (nn.Sequential(nn.Linear(5, 3), Centred()), "change with the other samples, or from call to call"),
     ],
 )
 def test_modules_whose_accuracy_would_mean_nothing(model, message):
@@ -259,6 +260,11 @@ def test_a_module_is_no_three_runs():
         predict(nn.Linear(5, 2), torch.zeros(3, 9, 5), per_run=True)
     with pytest.raises(ValueError, match=r"one value a sample, but the outputs are \(2,\)"):
         error(nn.Linear(5, 2), measured(9, (5,), dtype=torch.float32))
+
+
+class Centred(nn.Module):
+    def forward(self, x):
+        return x - x.mean(0)
 
 
 # ---- in one line

@@ -37,8 +37,8 @@ def named(path: str | Path) -> Path:
 
     Raises ValueError for a home folder that there is not.
 
-    >>> named("/tmp/mine.csv").as_posix()
-    '/tmp/mine.csv'
+    >>> named("mine.csv") == Path.cwd() / "mine.csv"
+    True
     """
     try:
         return Path(os.environ.get(CALLED_FROM) or Path.cwd()) / Path(path).expanduser()

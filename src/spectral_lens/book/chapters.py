@@ -11,6 +11,7 @@ from typing import Any
 import nbformat
 
 from spectral_lens._runtime import files, resources
+from spectral_lens._runtime.errors import in_one_line
 from spectral_lens.book import plain_yaml
 
 PROFILES = ("quick", "paper")
@@ -81,7 +82,7 @@ def notebook(text: str) -> nbformat.NotebookNode:
         try:
             parsed = jupytext.reads(text, fmt="md:myst")
         except MystMetadataParsingError as error:
-            raise ValueError(" ".join(str(error).split())) from None
+            raise ValueError(in_one_line(error)) from None
         except nbformat.ValidationError as error:
             raise ValueError(f"the notebook's header: {error.message}") from None
     parsed.metadata["kernelspec"] = dict(_KERNEL)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from spectral_lens import claims
 from spectral_lens.book import records
 from spectral_lens.book.chapters import Book, BookError, chapter
-from spectral_lens.claims.statistics import Interval, difference, estimate, of_summary
+from spectral_lens.claims.statistics import UnitMean, difference, estimate, of_summary
 
 __all__ = ["COLUMNS", "Compared", "as_csv", "as_json", "compare", "find", "rows", "side_by_side"]
 
@@ -25,9 +25,9 @@ class Compared(NamedTuple):
     """A claim in two records, and the mean of the first less that of the second with its interval."""
 
     claim: str
-    first: Interval
-    second: Interval
-    difference: Interval
+    first: UnitMean
+    second: UnitMean
+    difference: UnitMean
 
 
 def find(of: Book, names: Sequence[str] = (), profile: str = "paper") -> list[Path]:
@@ -130,7 +130,7 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _estimate(measured: claims.Measured) -> Interval:
+def _estimate(measured: claims.Measured) -> UnitMean:
     if measured.values:
         return estimate(measured.values)
     return of_summary(measured.value, math.nan if measured.sd is None else measured.sd, measured.n)

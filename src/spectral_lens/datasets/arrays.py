@@ -7,9 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Targets", "column_names", "inputs_of", "targets_of"]
-
-_FEW = 20  # so many different whole numbers are classes; more are where ten samples stand for each
+__all__ = ["Targets", "column_names", "inputs_of", "targets_of", "unclear"]
 
 
 class Targets(NamedTuple):
@@ -76,11 +74,19 @@ def column_names(given: Any, dim: int) -> tuple[str, ...]:
     return tuple(map(str, columns)) if len(columns) == dim else tuple(f"input {k + 1}" for k in range(dim))
 
 
+def unclear(different: int, samples: int) -> bool:
+    """Whether so many different whole numbers may be classes or a quantity: more than 20, and not ten samples for each.
+
+    >>> unclear(20, 30), unclear(30, 200), unclear(30, 300)
+    (False, True, False)
+    """
+    return different > 20 and samples < 10 * different
+
+
 def _counted(array: np.ndarray) -> Targets:
     """Whole numbers without names."""
     found = np.unique(array)
-    unclear = len(found) > _FEW and len(array) < 10 * len(found)
-    if unclear or found[-1] >= 10 * max(len(found), 10):
+    if unclear(len(found), len(array)) or found[-1] >= 10 * max(len(found), 10):
         raise ValueError(
             f"y has {len(found)} different whole numbers up to {found[-1]} in {len(array)} samples, which may be "
             "classes or a quantity: name the quantity, or the labels of the classes."

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from spectral_lens._runtime.errors import in_one_line
 from spectral_lens._runtime.extras import optional
 from spectral_lens._runtime.resources import resource
 from spectral_lens.datasets import fingerprint, sources
@@ -181,9 +182,9 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             raise Unfit("it holds files that are no arrays")
         return found
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({_line(error)}): check its permissions and the disk.") from error
+        raise DataError(f"{path} cannot be read ({in_one_line(error)}): check its permissions and the disk.") from error
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
-        raise Unfit(f"it is damaged ({_line(error)})") from error
+        raise Unfit(f"it is damaged ({in_one_line(error)})") from error
 
 
 def _receipt(path: Path) -> Path:
@@ -239,8 +240,8 @@ def _download(name: str, entry: Mapping[str, Any], path: Path) -> Stored:
             return stored
     except OSError as error:
         raise DataError(
-            f"{name} cannot be written to {path.parent} ({_line(error)}): make it a folder that can be written to, "
-            f"on a disk large enough, or set {_VARIABLE} to another folder."
+            f"{name} cannot be written to {path.parent} ({in_one_line(error)}): make it a folder that can be written "
+            f"to, on a disk large enough, or set {_VARIABLE} to another folder."
         ) from error
 
 
@@ -256,12 +257,7 @@ def _fetched(name: str, entry: Mapping[str, Any], path: Path, work: Path) -> dic
             for edition in entry["editions"].values()
         ]
         raise DataError(
-            f"{name} is not in the cache and could not be downloaded from {entry['source']} ({_line(error)}). "
+            f"{name} is not in the cache and could not be downloaded from {entry['source']} ({in_one_line(error)}). "
             f"Try again with a network, or put {path.name} into {path.parent}: an npz file with the arrays "
             f"{', or '.join(dict.fromkeys(forms))}; or set {_VARIABLE} to a folder that has it."
         ) from error
-
-
-def _line(error: Exception) -> str:
-    """What the error says, in one line."""
-    return " ".join(str(error).split())

@@ -10,12 +10,12 @@ import numpy as np
 
 from spectral_lens._runtime.resources import named
 from spectral_lens.datasets import DataSet, tables
+from spectral_lens.datasets.arrays import unclear
 
 __all__ = ["TASKS", "read_table"]
 
 TASKS = ("auto", "classification", "regression")
 _FEWEST, _FEWEST_OF_A_CLASS = 20, 5  # rows that can be split again and again
-_FEW = 20  # so many different whole numbers are classes; more are where ten rows stand for each, as for DataSet.of
 _EMPTY = {"", "?", "na", "n/a", "#n/a", "nan", "null"}
 _DASHES = {"-", "none"}  # a class may be called so
 _TRUTH = {"false": 0.0, "true": 1.0}
@@ -168,7 +168,7 @@ def _target(
     if odd and task == "regression":
         raise ValueError(f"{what} holds {cells[odd[0]]!r:.40} in row {odd[0] + 2}, which is no number of a quantity.")
     whole = not odd and bool((values == values.round()).all())
-    if task == "auto" and whole and len(labels) > _FEW and len(values) < 10 * len(labels):
+    if task == "auto" and whole and unclear(len(labels), len(values)):
         raise ValueError(
             f"{what} has {len(labels)} different whole numbers in {len(values)} rows, which may be classes or a "
             "quantity: say task=classification or task=regression."

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from spectral_lens._runtime.errors import first_line
 from spectral_lens._runtime.resources import named
 from spectral_lens.datasets import DataSet
 from spectral_lens.datasets.arrays import inputs_of
@@ -36,8 +37,9 @@ def read_npz(path: str | Path) -> DataSet | Tensor:
     except OSError as error:
         raise ValueError(f"data={path} cannot be read ({error.strerror or error}).") from error
     except (ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        reason = str(error).split("\n")[0].rstrip(".")
-        raise ValueError(f"{place.name} is not read ({reason}): save numbers by np.savez(path, x=x, y=y).") from error
+        raise ValueError(
+            f"{place.name} is not read ({first_line(error)}): save numbers by np.savez(path, x=x, y=y)."
+        ) from error
     if "x" not in arrays:
         raise ValueError(
             f"{place.name} has no array x: it holds {', '.join(arrays) or 'nothing'}; np.savez(path, x=x, y=y) names "

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from spectral_lens.nn.graphs import trace, values
 from spectral_lens.nn.layers import Dense
 from spectral_lens.nn.rewriting import fold
 
@@ -48,7 +49,6 @@ _SUMS: dict[Any, Any] = {
     F.adaptive_avg_pool2d: F.adaptive_avg_pool2d,
 } | {name: name for name in ("flatten", "view", "reshape", "unflatten", "contiguous", "mean", "sum", "permute",
                              "transpose", "unsqueeze", "squeeze")}  # fmt: skip
-_SIZES = {"size", "dim", "shape", "ndim"}  # numbers
 _POOL = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")  # as the functions order them
 # linear where one of the two is a number
 _PRODUCTS: dict[Any, Any] = {
@@ -56,11 +56,6 @@ _PRODUCTS: dict[Any, Any] = {
     operator.truediv: operator.truediv, operator.itruediv: operator.truediv, torch.div: torch.div, "div": "div",
     "div_": "div",
 }  # fmt: skip
-
-
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return type(m) is Dense or super().is_leaf_module(m, module_qualified_name)
 
 
 def distinct_calls(model: nn.Module) -> fx.GraphModule:
@@ -75,22 +70,19 @@ def distinct_calls(model: nn.Module) -> fx.GraphModule:
     >>> [type(layer).__name__ for layer in found.children()]
     ['Linear', 'ReLU', 'Linear', 'ReLU']
     """
-    whole = nn.Sequential(fold(model)).eval()  # the root itself is always looked into
     try:
-        graph = _Tracer().trace(whole)
-    except Exception as error:
-        raise ValueError(f"{type(model).__name__} cannot be followed layer by layer: {error}. {_OTHERS}") from error
-    own, numbers, unknown = nn.Module(), set[fx.Node](), list[str]()
+        whole = trace(fold(model).eval(), apart=False)
+    except ValueError as error:
+        raise ValueError(f"{error}. {_OTHERS}") from error
+    graph = copy.deepcopy(whole.graph)
+    own, numbers, unknown = nn.Module(), set(graph.nodes) - values(graph), list[str]()
     for node in list(graph.nodes):
         known = True
         if node.op == "call_module":
             known = _own_module(graph, node, own, whole.get_submodule(str(node.target)))
         elif node.op == "get_attr":
-            numbers.add(node)
             known = _kept(own, whole, node)
-        elif _is_number(node, numbers):
-            numbers.add(node)
-        elif node.op in ("call_function", "call_method"):
+        elif node.op in ("call_function", "call_method") and node not in numbers:
             known = _own_function(graph, node, own, numbers)
         if not known:
             unknown.append(_named(whole, node))
@@ -152,14 +144,6 @@ def _own_function(graph: fx.Graph, node: fx.Node, own: nn.Module, numbers: set[f
     return True
 
 
-def _is_number(node: fx.Node, numbers: set[fx.Node]) -> bool:
-    """Whether a node is a size of a tensor, or computed from fixed numbers alone."""
-    asked = node.args[1] if node.target is getattr else node.target
-    if node.op in ("call_function", "call_method") and isinstance(asked, str) and asked in _SIZES:
-        return True
-    return bool(node.all_input_nodes) and node.op != "output" and numbers.issuperset(node.all_input_nodes)
-
-
 def _kept(own: nn.Module, whole: nn.Module, node: fx.Node) -> bool:
     """Hand a tensor of the model on to its copy."""
     parent, _, name = str(node.target).rpartition(".")
@@ -173,7 +157,5 @@ def _kept(own: nn.Module, whole: nn.Module, node: fx.Node) -> bool:
 
 def _named(whole: nn.Module, node: fx.Node) -> str:
     if node.op == "call_module":
-        name = str(node.target).removeprefix("0").removeprefix(".")
-        kind = type(whole.get_submodule(str(node.target))).__name__
-        return f"{name} ({kind})" if name else kind
+        return f"{node.target} ({type(whole.get_submodule(str(node.target))).__name__})"
     return str(getattr(node.target, "__name__", node.target))

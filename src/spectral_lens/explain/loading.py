@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from spectral_lens._runtime.devices import resolve
+from spectral_lens._runtime.errors import first_line
 from spectral_lens._runtime.resources import named
 from spectral_lens.datasets.vision import torchvision
 
@@ -87,7 +88,7 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
             "torch.save(network.state_dict(), path) instead of the network."
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{file} is no file of torch.save, or a damaged one ({_line(error)}).") from error
+        raise ValueError(f"{file} is no file of torch.save, or a damaged one ({_named(error)}).") from error
     state = _state(found)
     if state is None:
         raise ValueError(f"{file} holds no state dict, but a {type(found).__name__}: save network.state_dict().")
@@ -168,7 +169,7 @@ def _guarded(what: str, call: Callable[[], Any]) -> Any:
     try:
         return call()
     except (Exception, SystemExit) as error:
-        raise ValueError(f"{what}: {_line(error)}.") from error
+        raise ValueError(f"{what}: {_named(error)}.") from error
 
 
 def _state(found: Any) -> Mapping[str, Tensor] | None:
@@ -186,7 +187,7 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def _line(error: BaseException) -> str:
+def _named(error: BaseException) -> str:
     """The type of an error and the first line of what it says."""
-    first = str(error).strip().split("\n")[0].rstrip(".")
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+    kind, first = type(error).__name__, first_line(error)
+    return kind if first == kind else f"{kind}: {first}"

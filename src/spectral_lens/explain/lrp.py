@@ -7,7 +7,6 @@ differentiation does the rest: no hooks, no patched weights, any precision, unde
 [montavon2019]
 """
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from numbers import Integral
@@ -17,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx, nn
 
+from spectral_lens._runtime.errors import warn
 from spectral_lens.explain._layer import Layer
 from spectral_lens.explain._propagation import AssumptionWarning, Propagation
 from spectral_lens.explain.rules import (
@@ -31,10 +31,10 @@ from spectral_lens.explain.rules import (
     z_plus,
     zero,
 )
+from spectral_lens.nn.checks import Outputs, Target, Tried, checked, same
 from spectral_lens.nn.graphs import module_of
 from spectral_lens.nn.piecewise_linear import Interpreter, PiecewiseLinear, piecewise_linear
 from spectral_lens.nn.plain import altered
-from spectral_lens.operators._checks import Outputs, Target, Tried, checked, same
 from spectral_lens.operators._pullback import pullback
 
 __all__ = [
@@ -106,7 +106,7 @@ def redistributing(
         run = Propagation(*prepared, factor, watched=True)
         out = run.run(x * factor)
         if run.enlarged:
-            warnings.warn(_advice(run.enlarged), AssumptionWarning, stacklevel=2)
+            warn(_advice(run.enlarged), AssumptionWarning)
         return out
 
     return forward

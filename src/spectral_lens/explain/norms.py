@@ -1,27 +1,31 @@
 """Norms of redistribution matrices that are written out: the oracle of the closed forms in `lrp_bounds`."""
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from spectral_lens.explain.lrp import Rule, gamma, lrp
+from spectral_lens.explain.lrp import AssumptionWarning, Rule, composite, gamma, lrp, zero
 from spectral_lens.explain.lrp_bounds import column_norm, contributions
 from spectral_lens.operators.spectra import sensitivity, sigma
 
-__all__ = ["formula_deviations", "step_norms", "upper_bounds"]
+__all__ = ["enlargement", "formula_deviations", "step_norms", "upper_bounds"]
 
 
 def step_norms(layer: nn.Module, a: Float[Tensor, "n *d"], *, rule: Rule) -> Float[Tensor, "n units"]:
     """The 1-norm of each column of one layer's matrix at the activations a, from the relevance of each of its nodes.
+
+    Columns of nodes that are not active may be as long as they like, so that the rule does not warn of them.
 
     >>> layer = nn.Linear(3, 2, bias=False)
     >>> _ = layer.weight.data.copy_(torch.tensor([[1.0, 1.0, 1.0], [2.0, 1.0, -1.0]]))
     >>> step_norms(layer, torch.ones(1, 3), rule=gamma(0.0)).tolist()
     [[1.0, 2.0]]
     """
-    E = lrp(nn.Sequential(layer, nn.Flatten()).eval(), a, rules=rule).flatten(2)
+    with warnings.catch_warnings(action="ignore", category=AssumptionWarning):
+        E = lrp(nn.Sequential(layer, nn.Flatten()).eval(), a, rules=rule).flatten(2)
     return E.abs().sum(2) / E.sum(2).abs()
 
 
@@ -58,6 +62,23 @@ def formula_deviations(
             rows.append(torch.stack([(matrix / formula - 1).abs().max() for formula, matrix in found]))
         a = layer(a).detach()
     return torch.stack(rows)
+
+
+def enlargement(model: nn.Module, x: Float[Tensor, "n *d"], rule: Rule) -> float:
+    """The largest |R| of any input over the largest |output|: what a rule makes of relevance where sums cross zero.
+
+    rule: of all layers but the last of several, which has rule 0.  Where it would warn (`lrp.AssumptionWarning`) it is
+    asked all the same.
+
+    >>> layer = nn.Linear(2, 1, bias=False)
+    >>> _ = layer.weight.data.copy_(torch.tensor([[3.0, -2.0]]))
+    >>> round(enlargement(nn.Sequential(layer).eval(), torch.ones(1, 2), gamma(0.1)), 3)  # 3.3 / (3.3 - 2)
+    2.538
+    """
+    with warnings.catch_warnings(action="ignore", category=AssumptionWarning):
+        R = lrp(model, x, rules=composite(model, first=rule, inner=rule, last=zero()))
+    with torch.no_grad():
+        return float(R.abs().max() / model(x.clone()).abs().max())
 
 
 def upper_bounds(R: Float[Tensor, "n k d"], mask: Bool[Tensor, "n k"]) -> dict[str, Float[Tensor, " n"]]:

@@ -10,13 +10,18 @@ from torch import Tensor, fx, nn
 
 from spectral_lens.nn.plain import AFFINE, kind_of
 
-__all__ = ["SHAPING", "Graph", "module_of", "operation", "sees_the_input", "trace", "trained_parameters"]
+__all__ = [
+    "SHAPING", "Graph", "is_size", "module_of", "operation", "sees_the_input", "trace", "trained_parameters", "values",
+]  # fmt: skip
 
 # what changes the shape of a tensor alone: types of modules, functions and names of methods
 SHAPING: set[Any] = {
     nn.Flatten, nn.Unflatten, nn.Identity, torch.flatten, torch.reshape, torch.unflatten,
     "flatten", "unflatten", "view", "reshape", "contiguous", "clone",
 }  # fmt: skip
+# what depends on the shape and kind of a tensor alone
+_SIZES = {"size", "dim", "numel", "new_zeros", "new_ones", "new_full", "is_floating_point"}
+_ATTRIBUTES = {"shape", "ndim", "dtype", "device"}
 
 
 class Graph(fx.GraphModule):
@@ -107,3 +112,31 @@ def sees_the_input(graph: fx.GraphModule, node: fx.Node) -> bool:
             return False
         before = before.args[0]
     return isinstance(before, fx.Node)
+
+
+def is_size(node: fx.Node) -> bool:
+    """Whether a node asks a tensor for its shape, type or device, which its numbers do not change.
+
+    >>> class Model(nn.Module):
+    ...     def forward(self, x):
+    ...         return x.view(x.shape[0], -1)
+    >>> [is_size(node) for node in trace(Model()).graph.nodes]
+    [False, True, False, False, False]
+    """
+    if node.target is getattr:
+        return node.args[1] in _ATTRIBUTES
+    return node.op == "call_method" and node.target in _SIZES
+
+
+def values(graph: fx.Graph) -> set[fx.Node]:
+    """The nodes whose numbers depend on those of the input, not on its shape alone.
+
+    >>> graph = trace(nn.Sequential(nn.Linear(3, 2), nn.ReLU())).graph
+    >>> values(graph) == set(graph.nodes)
+    True
+    """
+    found: set[fx.Node] = set()
+    for node in graph.nodes:
+        if node.op == "placeholder" or (not is_size(node) and not found.isdisjoint(node.all_input_nodes)):
+            found.add(node)
+    return found

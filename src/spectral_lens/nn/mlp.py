@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from spectral_lens.nn.layers import Dense, SpectralLinear
 
-__all__ = ["ACTIVATIONS", "mlp", "tensors"]
+__all__ = ["ACTIVATIONS", "mlp", "reference", "tensors"]
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "tanh": nn.Tanh,
@@ -83,3 +83,13 @@ def tensors(model: nn.Module) -> dict[str, Tensor]:
     {'layer1.lam_in': (3,), 'layer1.lam_out': (2,), 'layer1.psi': (2, 3), 'layer1.bias': (2,)}
     """
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def reference(model: nn.Module, otherwise: Tensor) -> Tensor:
+    """A floating tensor of the model, whose precision and device its inputs are to have; else the other one.
+
+    >>> import torch
+    >>> reference(nn.Linear(3, 2).double(), torch.ones(2, 3)).dtype
+    torch.float64
+    """
+    return next((tensor for tensor in tensors(model).values() if tensor.is_floating_point()), otherwise)

@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
-from spectral_lens.nn.graphs import SHAPING, module_of, operation, sees_the_input, trace
+from spectral_lens.nn.graphs import SHAPING, module_of, operation, sees_the_input, trace, values
 from spectral_lens.nn.layers import TRANSPOSED
 from spectral_lens.nn.plain import AFFINE, as_plain
 
@@ -81,9 +81,6 @@ TAKEN: dict[str, Collection[Operation]] = {
     "products with a constant": _SCALING,
     "quotients by a constant": _DIVIDING,
 }
-# what depends on the shape of a tensor alone
-_SIZES: set[Operation] = {"size", "dim", "numel", "new_zeros", "new_ones", "new_full", "is_floating_point"}
-_ATTRIBUTES = {"shape", "ndim", "dtype", "device"}
 _ANY_MODEL = "gradient, integrated_gradients, smoothgrad and Shapley values take any model"
 
 
@@ -135,9 +132,9 @@ def piecewise_linear(model: nn.Module) -> PiecewiseLinear:
         raise ValueError(f"{error}. Other methods need no layers: {_ANY_MODEL}.") from error
     graph = fx.GraphModule(whole, copy.deepcopy(whole.graph))  # folding must not reach the model's own
     found = PiecewiseLinear(graph, {})
-    values = _values(found)
-    nodes = [node for node in graph.graph.nodes if node in values]
-    if unknown := [node for node in nodes if not _fits(found, node, values)]:
+    dependent = values(graph.graph)
+    nodes = [node for node in graph.graph.nodes if node in dependent]
+    if unknown := [node for node in nodes if not _fits(found, node, dependent)]:
         raise ValueError(
             f"no rule for {_named(found, unknown)}: LRP goes through affine layers and what is piecewise "
             f"linear between them, such as ReLU, pooling, sums and normalisation. {_ANY_MODEL[0].upper()}"
@@ -170,26 +167,15 @@ class Interpreter(fx.Interpreter):
         return type(module).forward(module, *args, **kwargs)
 
 
-def _values(network: PiecewiseLinear) -> set[fx.Node]:
-    """The nodes whose numbers depend on those of the input, not on its shape alone."""
-    found: set[fx.Node] = set()
-    for node in network.graph.graph.nodes:
-        sized = node.op == "call_method" and node.target in _SIZES
-        sized = sized or (node.target is getattr and node.args[1] in _ATTRIBUTES)
-        if node.op == "placeholder" or (not sized and not found.isdisjoint(node.all_input_nodes)):
-            found.add(node)
-    return found
-
-
 def _affine(network: PiecewiseLinear, node: fx.Node) -> bool:
     return node.op == "call_module" and network.operation(node) in AFFINE
 
 
-def _fits(network: PiecewiseLinear, node: fx.Node, values: set[fx.Node]) -> bool:
-    """Whether a node of values is affine or piecewise linear."""
+def _fits(network: PiecewiseLinear, node: fx.Node, dependent: set[fx.Node]) -> bool:
+    """Whether a node that depends on the input is affine or piecewise linear."""
     if node.op in ("placeholder", "output"):
         return True
-    kind, given = network.operation(node), [arg for arg in node.args if isinstance(arg, fx.Node) and arg in values]
+    kind, given = network.operation(node), [arg for arg in node.args if isinstance(arg, fx.Node) and arg in dependent]
     if _affine(network, node):
         return len(node.args) == 1 and not node.kwargs
     if kind in _ADDING:
@@ -200,13 +186,13 @@ def _fits(network: PiecewiseLinear, node: fx.Node, values: set[fx.Node]) -> bool
     if kind in _DIVIDING:
         return alone and given[0] is node.args[0]
     others = [*node.args[1:], *node.kwargs.values()]
-    return kind in _ONE_TENSOR and not any(_mentions(other, values) for other in others)
+    return kind in _ONE_TENSOR and not any(_mentions(other, dependent) for other in others)
 
 
-def _mentions(argument: Any, values: set[fx.Node]) -> bool:
+def _mentions(argument: Any, nodes: set[fx.Node]) -> bool:
     met: set[fx.Node] = set()
     fx.map_arg(argument, met.add)
-    return not values.isdisjoint(met)
+    return not nodes.isdisjoint(met)
 
 
 def _named(network: PiecewiseLinear, nodes: list[fx.Node]) -> str:

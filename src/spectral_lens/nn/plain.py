@@ -26,6 +26,17 @@ _OF_WEIGHTS = (WeightNorm, SpectralNorm, BasePruningMethod)  # hooks that comput
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
+_COMPUTED, _HOOKED, _OWN, _REPARAMETRISED = (
+    "has a weight that a hook computes", "has hooks", "has a forward of its own", "is reparametrised",
+)  # fmt: skip
+_WAYS = {
+    _COMPUTED: "prune.remove, remove_weight_norm or remove_spectral_norm",
+    _HOOKED: "remove its hooks",
+    _OWN: "del layer.forward",
+    _REPARAMETRISED: "parametrize.remove_parametrizations",
+}
+
+
 def kind_of(layer: nn.Module) -> type[nn.Module]:
     """The type of a layer, of a reparametrised one that which it had before.
 
@@ -41,27 +52,29 @@ def altered(layer: nn.Module) -> str:
     >>> altered(nn.Linear(3, 2)), altered(nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)))
     ('', 'is reparametrised')
     """
-    if parametrize.is_parametrized(layer):
-        return "is reparametrised"
-    if any(isinstance(hook, _OF_WEIGHTS) for hook in layer._forward_pre_hooks.values()):
-        return "has a weight that a hook computes"
-    if _other_hooks(layer):
-        return "has hooks"
-    if "forward" in vars(layer):
-        return "has a forward of its own"
-    return ""
+    return _REPARAMETRISED if parametrize.is_parametrized(layer) else _hooked(layer)
 
 
-def check_plain(name: str, layer: nn.Module) -> None:
+def check_plain(name: str, layer: nn.Module, *, reparametrised: bool = False) -> None:
     """Raises ValueError that names a layer, `name` in its model, which computes otherwise than its type says.
+
+    reparametrised: whether it may be, with torch's present way, which keeps all in parameters.
 
     >>> check_plain("0", nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)))
     Traceback (most recent call last):
     ValueError: 0 (Linear) is reparametrised: make it a plain layer first (parametrize.remove_parametrizations).
     """
-    if found := altered(layer):
+    if found := _hooked(layer) if reparametrised else altered(layer):
         kind = kind_of(layer).__name__
-        raise ValueError(f"{name} ({kind}) {found}: make it a plain layer first ({_way_back(layer)}).")
+        raise ValueError(f"{name} ({kind}) {found}: make it a plain layer first ({_WAYS[found]}).")
+
+
+def _hooked(layer: nn.Module) -> str:
+    if any(isinstance(hook, _OF_WEIGHTS) for hook in layer._forward_pre_hooks.values()):
+        return _COMPUTED
+    if _other_hooks(layer):
+        return _HOOKED
+    return _OWN if "forward" in vars(layer) else ""
 
 
 def check_untied(model: nn.Module, kinds: Collection[type[nn.Module]]) -> None:
@@ -128,13 +141,3 @@ def as_plain(layer: Any) -> nn.Module:
 
 def _other_hooks(layer: nn.Module) -> bool:
     return any(not isinstance(hook, _OF_WEIGHTS) for kind in _HOOKS for hook in getattr(layer, kind).values())
-
-
-def _way_back(layer: nn.Module) -> str:
-    if parametrize.is_parametrized(layer):
-        return "parametrize.remove_parametrizations"
-    if any(isinstance(hook, BasePruningMethod) for hook in layer._forward_pre_hooks.values()):
-        return "prune.remove"
-    if any(isinstance(hook, _OF_WEIGHTS) for hook in layer._forward_pre_hooks.values()):
-        return "remove_weight_norm, remove_spectral_norm"
-    return "remove its hooks" if _other_hooks(layer) else "del layer.forward"

@@ -15,10 +15,10 @@ from torch.func import vjp, vmap
 from torch.nn import functional as F
 
 from spectral_lens._runtime.conv_backward import FastConvBackward, Pair
+from spectral_lens.nn.checks import Outputs, Tried, readout, same
 from spectral_lens.nn.graphs import Graph, module_of, trace, trained_parameters
 from spectral_lens.nn.layers import DENSE_LAYERS, Dense, SpectralConv2d, SpectralLinear
 from spectral_lens.nn.plain import altered
-from spectral_lens.operators._checks import Outputs, Tried, readout, same
 from spectral_lens.operators._linearize import called, trainable
 
 _ALIVE = 4  # tensors as large as the largest layer's output gradients that pulling back holds for a while

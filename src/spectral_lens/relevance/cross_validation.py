@@ -11,7 +11,7 @@ from spectral_lens._runtime.extras import optional
 with optional("selector"):
     from sklearn.base import clone
 
-__all__ = ["change_by_count", "one_standard_error", "score_by_count"]
+__all__ = ["one_standard_error", "score_by_count"]
 
 
 def one_standard_error(results: Mapping[str, Any]) -> int:
@@ -41,31 +41,6 @@ Splits = Sequence[tuple[np.ndarray, np.ndarray]]  # the rows of each fold, (seen
 Scorer = Callable[[Any, np.ndarray, np.ndarray], float]  # scikit-learn's: of a fitted estimator, x and y
 
 
-def change_by_count(
-    model: Any,
-    x: Float[np.ndarray, "n d"],
-    y: np.ndarray,
-    rankings: Sequence[np.ndarray],
-    *,
-    counts: Sequence[int],
-    splits: Splits,
-) -> Float[np.ndarray, "folds counts"]:
-    """What keeping the first columns of a ranking changes in a model's held-out score: that less the one with all.
-
-    model: an estimator of scikit-learn, fitted anew each time.  splits: the rows of each fold, (seen, held out).
-    rankings: one for each fold, made from its seen rows alone.  Raises ValueError as `score_by_count`.
-
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> x, y = np.eye(2)[[0, 1] * 6], np.array([0, 1] * 6)
-    >>> splits = [(np.arange(6), np.arange(6, 12)), (np.arange(6, 12), np.arange(6))]
-    >>> change_by_count(LogisticRegression(), x, y, [np.array([1, 0])] * 2, counts=[1, 2], splits=splits).tolist()
-    [[0.0, 0.0], [0.0, 0.0]]
-    """
-    found = score_by_count(model, x, y, rankings, counts=counts, splits=splits)
-    full = [_score(model, x, y, split, slice(None), None) for split in splits]
-    return found - np.array(full)[:, None]
-
-
 def score_by_count(
     model: Any,
     x: Float[np.ndarray, "n d"],
@@ -78,8 +53,10 @@ def score_by_count(
 ) -> Float[np.ndarray, "folds counts"]:
     """A model's score on the rows held out, fitted to the first columns of a ranking of the rows seen.
 
-    model, splits, rankings: as in `change_by_count`.  scoring: a scorer of scikit-learn, by default the model's own
-    score.  Raises ValueError for counts beyond the columns and where there are not as many rankings as splits.
+    model: an estimator of scikit-learn, fitted anew each time.  splits: the rows of each fold, (seen, held out).
+    rankings: one for each fold, made from its seen rows alone.  scoring: a scorer of scikit-learn, by default the
+    model's own score.
+    Raises ValueError for counts beyond the columns and where there are not as many rankings as splits.
 
     >>> from sklearn.linear_model import LogisticRegression
     >>> x, y = np.eye(2)[[0, 1] * 6], np.array([0, 1] * 6)

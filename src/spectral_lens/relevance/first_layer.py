@@ -7,6 +7,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
+from spectral_lens.nn.graphs import is_size, trace
 from spectral_lens.nn.layers import Spectral, SpectralConv2d, SpectralLinear
 from spectral_lens.nn.plain import check_plain
 
@@ -31,7 +32,6 @@ _METHODS = {
     "half", "type", "type_as", "relu", "relu_", "tanh", "sigmoid", "abs", "neg", "square", "clamp", "add", "add_",
     "sub", "sub_", "mul", "mul_", "div", "div_",
 }  # fmt: skip
-_SIZES = {"size", "dim", "numel", "shape", "ndim", "dtype", "device"}  # of which anything may be computed
 
 
 def first_layer(model: nn.Module) -> str:
@@ -85,19 +85,12 @@ def _is_spectral(name: str, layer: nn.Module) -> bool:
     return False
 
 
-class _Tracer(fx.Tracer):
-    """Looks into all that is no layer: torch's own, and what has parameters of its own."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return _is_layer(m) or super().is_leaf_module(m, module_qualified_name)
-
-
 def _followed(model: nn.Module) -> str:
     """The first layer of a model that is more than a chain, by following its inputs through its code."""
     kind = type(model).__name__
     try:
-        graph = _Tracer().trace(model)
-    except Exception as error:
+        graph = trace(model, apart=False).graph
+    except ValueError as error:
         raise ValueError(
             f"{kind} cannot be followed from its inputs ({error}): call relevance(layer.lam_in, layer.psi) of the "
             "layer that sees them."
@@ -118,7 +111,7 @@ def _reached(model: nn.Module, graph: fx.Graph) -> Iterator[str]:
     inputs, sizes = {first}, set[fx.Node]()
     for node in others:
         operands = set(node.all_input_nodes)
-        if _is_size(node, operands, sizes):
+        if is_size(node) or (operands and operands <= sizes):
             sizes.add(node)
         elif inputs.isdisjoint(operands):
             continue
@@ -135,13 +128,6 @@ def _reached(model: nn.Module, graph: fx.Graph) -> Iterator[str]:
                 f"the inputs of {type(model).__name__} reach {_named(node)} before or beside a spectral layer: which "
                 "of them it uses where is not known."
             )
-
-
-def _is_size(node: fx.Node, operands: set[fx.Node], sizes: set[fx.Node]) -> bool:
-    """Whether a node is a size of a tensor, or computed from nothing else."""
-    asked = node.args[1] if node.target is getattr else node.target
-    read = node.op in ("call_method", "call_function") and isinstance(asked, str) and asked in _SIZES
-    return read or (bool(operands) and operands <= sizes)
 
 
 def _keeps_places(node: fx.Node) -> bool:

@@ -8,6 +8,7 @@ import torch
 
 from spectral_lens._runtime.extras import optional
 from spectral_lens.datasets import DataSet
+from spectral_lens.datasets.arrays import unclear
 from spectral_lens.nn.mlp import mlp
 from spectral_lens.relevance import scores
 from spectral_lens.relevance.convergence import above_constant, fallen, gains, held_out
@@ -172,7 +173,7 @@ class SpectralSelector(SelectorMixin, BaseEstimator):
         if type_of_target(y) == "continuous":
             return "regression"
         values = len(np.unique(y))
-        if y.dtype.kind in "iuf" and values > 20 and len(y) < 10 * values:
+        if y.dtype.kind in "iuf" and unclear(values, len(y)):
             raise ValueError(
                 f"task='auto': y has {values} whole numbers in {len(y)} samples, which may be classes or a quantity: "
                 "say task='classification' or task='regression'."

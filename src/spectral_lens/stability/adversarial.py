@@ -15,8 +15,8 @@ from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
 from spectral_lens.datasets import DataSet
-from spectral_lens.nn.mlp import tensors
-from spectral_lens.operators._checks import tried
+from spectral_lens.nn.checks import tried
+from spectral_lens.nn.mlp import reference
 from spectral_lens.training import _batched
 from spectral_lens.training.losses import num_correct
 from spectral_lens.training.results import Network, Trained, check_evaluated
@@ -136,12 +136,12 @@ def robustness(
 def _attacked(network: Network, data: DataSet) -> tuple[Model, Tensor, Tensor]:
     """What an attack calls, with inputs and classes: those of all runs, or of a module."""
     if isinstance(network, Trained):
-        reference = next(iter(network.state.values()))
-        x, y = data.to(reference.device, reference.dtype).per_run(network.runs)
+        own = next(iter(network.state.values()))
+        x, y = data.to(own.device, own.dtype).per_run(network.runs)
         return partial(_batched.forward, network.model, network.state), x, y
     check_evaluated(network)
-    reference = next((value for value in tensors(network).values() if value.is_floating_point()), data.x)
-    x, y = data.to(reference.device, reference.dtype).per_run(1)
+    own = reference(network, data.x)
+    x, y = data.to(own.device, own.dtype).per_run(1)
     return network, x[0], y[0]
 
 

@@ -11,14 +11,16 @@ from spectral_lens.explain.gradients import of_class
 from spectral_lens.explain.lrp import Rules, generalised_gamma, lrp, weighted, zero
 from spectral_lens.explain.perturbation import robustness
 from spectral_lens.explain.quality import redistribution, ssm
+from spectral_lens.nn.checks import checked
 from spectral_lens.nn.graphs import trace
-from spectral_lens.operators._checks import checked
+from spectral_lens.nn.mlp import reference
 from spectral_lens.operators.hessian import hessian, parameter_gram
 from spectral_lens.operators.jacobian import jacobian
 from spectral_lens.operators.lanczos import extreme_eigenvalues
 from spectral_lens.operators.spectra import attribution_condition, sigma, spectral_entropy
 from spectral_lens.operators.tangent_kernel import parameter_norms
 from spectral_lens.stability.index import gmsi
+from spectral_lens.training import predict
 
 __all__ = ["Diagnosis", "diagnose"]
 
@@ -115,15 +117,11 @@ def _classified(model: nn.Module, data: DataSet | Tensor) -> tuple[Tensor, Tenso
     if isinstance(data, DataSet) and (data.quantity or data.runs is not None):
         what = f"y is {data.quantity}" if data.quantity else f"there are {data.runs} runs, take one by run(0)"
         raise ValueError(f"{data.name}: {what}, but a diagnosis is of one classifier.")
-    x = given.detach().to(next((each for each in model.parameters() if each.is_floating_point()), given))
+    x = given.detach().to(reference(model, given))
     checked(model, x)
-    with torch.no_grad():
-        out = model(x.clone())
-    if not isinstance(out, Tensor) or out.ndim != 2 or len(out) != len(x) or out.shape[1] < 2:
-        found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-        raise ValueError(
-            f"the model's outputs are {found}: a diagnosis needs (samples, classes), two classes at least."
-        )
+    out = predict(model, x)
+    if out.shape[1] < 2:
+        raise ValueError(f"the model's outputs are {tuple(out.shape)}: a diagnosis is of two classes at least.")
     label = out.argmax(1)
     return x, label, data.y.to(x.device) if isinstance(data, DataSet) else label
 

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from spectral_lens._runtime.errors import in_one_line
 from spectral_lens.datasets import DataSet
-from spectral_lens.nn.mlp import tensors
-from spectral_lens.operators._checks import checked
+from spectral_lens.nn.checks import checked
+from spectral_lens.nn.mlp import reference
 from spectral_lens.stability.adversarial import Box
+from spectral_lens.training import predict
 
 __all__ = [
     "Kernel", "Report", "answers", "judged", "kernel_numbers", "labelled", "looked_at", "loss_of", "placed",
@@ -40,14 +41,12 @@ class Report:
         """compute(*given, **named); None where it raises an error, which is noted by that name.
 
         A ValueError is a refusal, its sentence says why; any other, which somebody's own network may bring about at
-        inputs that it was not made for, is noted with its type.  Attention is computed by plain products meanwhile: its
-        faster ways have no second derivative, and no batch of first ones.
+        inputs that it was not made for, is noted with its type.
         """
         try:
-            with sdpa_kernel(SDPBackend.MATH):
-                return compute(*given, **named)
+            return compute(*given, **named)
         except Exception as error:
-            reason = " ".join(str(error).split())
+            reason = in_one_line(error)
             self.refused[name] = reason if isinstance(error, ValueError) else f"{type(error).__name__}: {reason}"
             return None
 
@@ -71,22 +70,20 @@ def placed(model: nn.Module, data: DataSet | Tensor) -> DataSet | Tensor:
     >>> placed(nn.Linear(5, 3).double(), torch.ones(2, 5)).dtype
     torch.float64
     """
-    own = next((each for each in tensors(model).values() if each.is_floating_point()), None)
-    return data if own is None else data.to(own.device, own.dtype)
+    own = reference(model, data.x if isinstance(data, DataSet) else data)
+    return data.to(own.device, own.dtype)
 
 
-def answers(model: nn.Module, x: Float[Tensor, "n *d"], *, chunk: int = 500) -> Float[Tensor, "n m"]:
+def answers(model: nn.Module, x: Float[Tensor, "n *d"]) -> Float[Tensor, "n m"]:
     """The outputs for all samples, once the model is seen to be one that takes them, one row for each sample.
 
-    Raises ValueError for a model in training mode, that does not take x, whose samples depend on one another, or whose
-    outputs are not finite or not (samples, outputs).
+    Raises ValueError as `checked` does.
 
     >>> answers(nn.Linear(5, 3).eval(), torch.ones(2, 5)).shape
     torch.Size([2, 3])
     """
     checked(model, x)
-    with torch.no_grad():
-        return torch.cat([model(part.clone()) for part in x.split(chunk)])
+    return predict(model, x)
 
 
 def looked_at(out: Float[Tensor, "n m"], most: int) -> Int[Tensor, " k"]:

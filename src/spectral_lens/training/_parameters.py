@@ -11,11 +11,10 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from spectral_lens.nn.mlp import tensors
+from spectral_lens.nn.plain import check_plain
 from spectral_lens.training._numbers import PerRun
 
 __all__ = ["StackedParameters", "own_copy", "stack", "streams"]
-
-_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 
 _TOGETHER = 2**20  # parameters: with gradient, signs and what an optimiser remembers they stay in a CPU's cache
 
@@ -131,13 +130,7 @@ def own_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
         named = f"{name or 'the model'} ({type(layer).__name__})"
         if any(nn.parameter.is_lazy(parameter) for parameter in layer.parameters(recurse=False)):
             raise ValueError(f"{named} does not know its shape yet: call the model with one batch first.")
-        if any(getattr(layer, hooks) for hooks in _HOOKS):
-            raise ValueError(
-                f"{named} has hooks, as pruning and the older weight_norm leave them: the runs' copies could not keep "
-                "them. Remove them first; torch.nn.utils.parametrizations works without."
-            )
-        if "forward" in vars(layer):
-            raise ValueError(f"{named} has a forward pass of its own: write a class for it.")
+        check_plain(name or "the model", layer, reparametrised=True)  # copies could keep no hooks
     _refuse_shared(model)
     own = copy.deepcopy(model).to("cpu", dtype)
     own.zero_grad()

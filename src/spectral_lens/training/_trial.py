@@ -13,6 +13,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from spectral_lens._runtime.errors import first_line
 from spectral_lens.datasets import DataSet
 from spectral_lens.nn.mlp import tensors
 from spectral_lens.training._batched import forward, set_training
@@ -130,7 +131,7 @@ def _tried(work: Callable[[], Made], inside: list[str]) -> Made:
             raise _NotNormalised(where) from error
         if isinstance(error, Warning) or (isinstance(error, ValueError) and not inside):
             raise  # a warning that is an error here; our own words
-        raise ValueError(f"{where} {_ADVICE}. torch says: {(str(error) or repr(error)).splitlines()[0]}") from error
+        raise ValueError(f"{where} {_ADVICE}. torch says: {first_line(error)}") from error
 
 
 @contextmanager

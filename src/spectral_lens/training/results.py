@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from spectral_lens._runtime import memory
 from spectral_lens.datasets import DataSet
+from spectral_lens.nn.checks import check_apart
 from spectral_lens.nn.gates import Gates
-from spectral_lens.nn.mlp import tensors
+from spectral_lens.nn.mlp import reference, tensors
 from spectral_lens.training import _batched
 from spectral_lens.training.losses import LOSSES, num_correct
 
@@ -93,8 +94,8 @@ def predict(
     """The outputs of every run for the inputs x, (n, *d), or (r, n, *d) with `per_run`; `chunk` samples at a time.
 
     A module gives (n, *k), for inputs (n, *d).
-    Raises ValueError where the outputs of a sample would depend on the others: for layers in training mode, and for
-    batch normalisation without running statistics.
+    Raises ValueError where the outputs of a sample would depend on the others: for layers in training mode, for batch
+    normalisation without running statistics, and for a module that mixes its samples in any other way.
 
     >>> from spectral_lens.datasets import synthetic
     >>> from spectral_lens.nn.mlp import mlp
@@ -109,17 +110,18 @@ def predict(
     if not isinstance(network, Trained):
         if per_run:
             raise ValueError("per_run: a module is one run, its inputs are (n, *d).")
+        if len(x) > 1:
+            check_apart(lambda some: _called(model, some), x)
         return torch.cat([_called(model, part) for part in x.split(chunk)])
-    reference = next(iter(network.state.values()))
+    own = next(iter(network.state.values()))
     rows = x if per_run else x.unsqueeze(0).expand(network.runs, *x.shape)
-    parts = (part.to(reference, copy=_batched.may_write(model)) for part in rows.split(chunk, 1))
+    parts = (part.to(own, copy=_batched.may_write(model)) for part in rows.split(chunk, 1))
     return torch.cat([_batched.forward(model, network.state, part) for part in parts], 1)
 
 
 def _called(model: nn.Module, x: Tensor) -> Tensor:
     """The outputs of a module for inputs in its precision and on its device, which it may write to."""
-    floating = (tensor for tensor in tensors(model).values() if tensor.is_floating_point())
-    out = model(x.to(next(floating, x), copy=True))
+    out = model(x.to(reference(model, x), copy=True))
     if not isinstance(out, Tensor) or len(out) != len(x):
         raise ValueError(
             f"the model returns {type(out).__name__}: it must be one tensor with the outputs of each sample."

@@ -1,13 +1,16 @@
-"""What every derivative asks of a model, its inputs and the outputs that are chosen, before any computing."""
+"""What is asked of a model, its inputs and the outputs that are chosen, before any computing."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from spectral_lens._runtime.errors import first_line
 
 Outputs = Sequence[Any] | np.ndarray | Tensor | None  # whole numbers of any kind, a mask or a read-out
 Target = Sequence[Any] | np.ndarray | Tensor | None
@@ -16,7 +19,7 @@ Target = Sequence[Any] | np.ndarray | Tensor | None
 class Tried(NamedTuple):
     """The model at two samples: inputs (2, *d), the first of them a sample of x, and outputs (2, m)."""
 
-    x: Float[Tensor, "2 *d"]
+    x: Num[Tensor, "2 *d"]
     out: Float[Tensor, "2 *m"]
 
 
@@ -39,20 +42,36 @@ def checked(model: nn.Module, x: Tensor, *, rows: bool = True) -> Tried:
 
 
 def tried(model: nn.Module, x: Float[Tensor, "n *d"], *, rows: bool = True) -> Tried:
-    """The second half of `checked`, in whatever mode the model is: called with two samples, and with one twice."""
+    """The second half of `checked`, in whatever mode the model is.
+
+    >>> tried(nn.Linear(3, 2), torch.zeros(5, 3)).out.shape
+    torch.Size([2, 2])
+    """
     with torch.no_grad():
-        # never one sample alone, which a model may squeeze; both calls have a copy, which a model may write to
-        first, second = x[:1].detach(), _another(x.detach())
-        out = _outputs(model, torch.cat([first, second]), rows)
-        alike = _outputs(model, torch.cat([first, first]), rows)
-    if not out[0].isfinite().all():
+        found = check_apart(lambda some: _outputs(model, some, rows), x)
+    if not found.out[0].isfinite().all():
         raise ValueError("the model's outputs are not finite: look for NaN or infinite values in its parameters.")
-    if not same(out[0], alike[0]):
+    return found
+
+
+def check_apart(call: Callable[[Tensor], Tensor], x: Num[Tensor, "n *d"]) -> Tried:
+    """Calls it with the first sample and another, and with the first one twice: never with one, which it may squeeze.
+
+    Raises ValueError where the first sample's outputs are not the same.
+
+    >>> check_apart(lambda x: x - x.mean(0), torch.eye(3))
+    Traceback (most recent call last):
+    ValueError: the model's outputs for a sample change with the other samples, or from call to call: ...
+    """
+    first = x[:1].detach()
+    two = torch.cat([first, _another(x.detach())])
+    out, alike = call(two.clone()), call(torch.cat([first, first]))  # which may work in place
+    if not same(out[0].nan_to_num(), alike[0].nan_to_num()):
         raise ValueError(
             "the model's outputs for a sample change with the other samples, or from call to call: normalisation over "
             "the batch or chance must be switched off."
         )
-    return Tried(torch.cat([first, second]), out)
+    return Tried(two, out)
 
 
 def check_inputs(x: Any) -> None:
@@ -71,26 +90,26 @@ def same(one: Tensor, other: Tensor) -> bool:
     return bool((one - other).abs().max() <= apart * torch.maximum(one.abs().max(), other.abs().max()))
 
 
-def _another(x: Float[Tensor, "n *d"]) -> Float[Tensor, "1 *d"]:
+def _another(x: Num[Tensor, "n *d"]) -> Num[Tensor, "1 *d"]:
     """A sample that is not the first: the second where it is another one, else one made up."""
     if len(x) > 1 and not torch.equal(x[0], x[1]):
         return x[1:2]
-    return x[:1] / 2 + 1
+    return (x[:1] / 2 + 1).to(x.dtype)
 
 
 @contextmanager
 def differentiating() -> Iterator[None]:
-    """What torch cannot differentiate becomes a ValueError with its reason."""
+    """What torch cannot differentiate becomes a ValueError with its reason.
+
+    Attention is computed by plain products: its faster ways have no second derivative, and no batch of first ones.
+    """
     try:
-        yield
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        raise ValueError(f"torch finds no derivative of the model: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__
+        raise ValueError(f"torch finds no derivative of the model: {first_line(error)}") from error
 
 
 def _outputs(model: nn.Module, x: Float[Tensor, "n *d"], rows: bool) -> Float[Tensor, "n *m"]:
@@ -101,7 +120,7 @@ def _outputs(model: nn.Module, x: Float[Tensor, "n *d"], rows: bool) -> Float[Te
     except Exception as error:  # whatever a model of one's own may raise
         shape = ", ".join(map(str, ["n", *x.shape[1:]]))
         raise ValueError(
-            f"the model does not take x, {x.dtype} ({shape}) on {x.device}: {_first_line(error)}"
+            f"the model does not take x, {x.dtype} ({shape}) on {x.device}: {first_line(error)}"
         ) from error
     check_outputs(out, rows)
     check_samples(out, x)
