@@ -5,6 +5,7 @@ on the gate's parameter, so the expected number of open gates can be part of a l
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 __all__ = ["GATES", "Gates", "HardConcreteGates", "StochasticGates", "inside"]
 
 
-class Gates(nn.Module):
+class Gates(nn.Module, ABC):
     """z_i x_i for each input i, with a random z_i for each sample in training, the typical one otherwise.
 
     inputs: how many.  `location`: the parameter of each gate, (inputs,); it starts at `initial`.
@@ -30,13 +31,13 @@ class Gates(nn.Module):
     def reset_parameters(self) -> None:
         nn.init.constant_(self.location, self.initial)
 
+    @abstractmethod
     def gate(self, location: Float[Tensor, "*#s d"], uniform: Float[Tensor, "*s d"] | None) -> Float[Tensor, "*#s d"]:
         """z for uniform random numbers; None gives the typical z."""
-        raise NotImplementedError
 
+    @abstractmethod
     def probability(self, location: Float[Tensor, "*r d"]) -> Float[Tensor, "*r d"]:
         """P(z > 0) of each gate."""
-        raise NotImplementedError
 
     def forward(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         return x * self.gate(self.location, torch.rand_like(x) if self.training else None)

@@ -17,6 +17,7 @@ In a loop of one's own a penalty is a number to add to the loss:
 ...     optimizer.step()
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import SupportsIndex, overload
@@ -51,7 +52,7 @@ class Step:
 Penalty = Callable[[Step], Tensor]  # (r,), what each run's loss rises by
 
 
-class _Penalty:
+class _Penalty(ABC):
     """Called by `fit` with a step of all runs; in a loop of one's own with a model and a batch.
 
     penalty(model, x) is a number, with derivatives by the parameters and, where x hangs on a graph, by what x was
@@ -60,9 +61,9 @@ class _Penalty:
     Raises ValueError for inputs that are not floating (n, *d), and for outputs that are not one tensor (n, *k).
     """
 
+    @abstractmethod
     def of_runs(self, step: Step) -> Float[Tensor, " r"]:
         """What the loss of each run rises by."""
-        raise NotImplementedError
 
     @overload
     def __call__(self, network: Step) -> Tensor: ...
@@ -90,9 +91,9 @@ class _JacobianPenalty(_Penalty):
             raise ValueError(f"strength={self.strength} must not be negative.")
         object.__setattr__(self, "strength", strength)
 
+    @abstractmethod
     def of(self, step: Step) -> Float[Tensor, "r b"]:
         """What is penalised, of each sample."""
-        raise NotImplementedError
 
     def of_runs(self, step: Step) -> Float[Tensor, " r"]:
         strength = torch.as_tensor(self.strength, dtype=step.out.dtype, device=step.out.device)
