@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from spectral_lens.explain.gradients import gradient, integrated_gradients, smoothgrad
 from spectral_lens.explain.lrp import lrp, zero
-from spectral_lens.nn.checks import checked, readout, same, targeted
+from spectral_lens.nn._checks import checked, readout, same, targeted
 from spectral_lens.operators.hessian import ggn, hessian, parameter_gram
 from spectral_lens.operators.jacobian import jacobian, jacobian_norms, product_form
 from spectral_lens.operators.tangent_kernel import parameter_jacobian, parameter_norms, tangent_kernel, trace_kernel

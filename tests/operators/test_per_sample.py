@@ -6,7 +6,7 @@ from torch import nn
 
 from layered_models import MODELS, Residual, gradients, spectral
 from oracles import drawn
-from spectral_lens.nn.checks import checked
+from spectral_lens.nn._checks import checked
 from spectral_lens.nn.graphs import trace
 from spectral_lens.nn.layers import SpectralLinear
 from spectral_lens.operators import _kernel_blocks

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from layered_models import MODELS, REPARAMETRISED, gradients, spectral
 from oracles import drawn
 from spectral_lens._runtime import memory
-from spectral_lens.nn.checks import checked
+from spectral_lens.nn._checks import checked
 from spectral_lens.nn.layers import PARAMETERS, SpectralLinear
 from spectral_lens.nn.mlp import mlp
 from spectral_lens.operators import _kernel_blocks

@@ -229,6 +229,11 @@ def test_a_quantity_has_no_accuracy(experiment):
             accuracy(network, options["data"])
 
 
+class Centred(nn.Module):
+    def forward(self, x):
+        return x - x.mean(0)
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
@@ -260,11 +265,6 @@ def test_a_module_is_no_three_runs():
         predict(nn.Linear(5, 2), torch.zeros(3, 9, 5), per_run=True)
     with pytest.raises(ValueError, match=r"one value a sample, but the outputs are \(2,\)"):
         error(nn.Linear(5, 2), measured(9, (5,), dtype=torch.float32))
-
-
-class Centred(nn.Module):
-    def forward(self, x):
-        return x - x.mean(0)
 
 
 # ---- in one line

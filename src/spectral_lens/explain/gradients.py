@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from spectral_lens.explain._baseline import Baseline, baseline_for
-from spectral_lens.nn.checks import Outputs, Target, checked
+from spectral_lens.nn._checks import Outputs, Target, checked
 from spectral_lens.operators._pullback import batch_size, pullback
 
 __all__ = ["gradient", "gradient_x_input", "integrated_gradients", "of_class", "saliency", "smoothgrad"]

@@ -31,7 +31,7 @@ from spectral_lens.explain.rules import (
     z_plus,
     zero,
 )
-from spectral_lens.nn.checks import Outputs, Target, Tried, checked, same
+from spectral_lens.nn._checks import Outputs, Target, Tried, checked, same
 from spectral_lens.nn.graphs import module_of
 from spectral_lens.nn.piecewise_linear import Interpreter, PiecewiseLinear, piecewise_linear
 from spectral_lens.nn.plain import altered

@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from spectral_lens.explain._layer import layer_of
 from spectral_lens.explain.lrp import Rules, assigned, check_followed
 from spectral_lens.explain.rules import Rule
-from spectral_lens.nn.checks import checked
+from spectral_lens.nn._checks import checked
 from spectral_lens.nn.piecewise_linear import Interpreter, PiecewiseLinear, piecewise_linear
 
 __all__ = ["column_norm", "contributions", "layer_norms", "product_bound"]

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from spectral_lens.explain import lrp
 from spectral_lens.explain._layer import stabilised
-from spectral_lens.nn.checks import checked, same
+from spectral_lens.nn._checks import checked, same
 from spectral_lens.nn.layers import SpectralLinear
 from spectral_lens.nn.plain import check_plain
 

@@ -15,7 +15,7 @@ from spectral_lens._runtime.memory import check_chunk
 from spectral_lens.explain._baseline import Baseline, baseline_for
 from spectral_lens.explain.lrp import Rules, redistributing
 from spectral_lens.explain.quality import redistribution_operator
-from spectral_lens.nn.checks import Outputs, checked, readout
+from spectral_lens.nn._checks import Outputs, checked, readout
 from spectral_lens.operators.golub_kahan import spectral_norm
 from spectral_lens.operators.hutchinson import frobenius_norm
 from spectral_lens.operators.linear import LinearOperator

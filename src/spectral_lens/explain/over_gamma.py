@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from spectral_lens.explain.comparison import spectral, target_maps
 from spectral_lens.explain.lrp import AssumptionWarning, Rule, composite, gamma, generalised_gamma, lrp, zero
-from spectral_lens.nn.checks import Outputs
+from spectral_lens.nn._checks import Outputs
 
 __all__ = ["OverGamma", "over_gamma"]
 

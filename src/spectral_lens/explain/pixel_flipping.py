@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from spectral_lens._runtime.extras import optional
 from spectral_lens._runtime.memory import check_chunk
-from spectral_lens.nn.checks import checked
+from spectral_lens.nn._checks import checked
 
 __all__ = ["Imputer", "area", "blurred", "constant", "curves", "inpainted", "ranking"]
 

@@ -17,7 +17,7 @@ from spectral_lens._runtime.extras import optional
 from spectral_lens._runtime.memory import check_chunk
 from spectral_lens.explain._baseline import Baseline, baseline_for
 from spectral_lens.explain.distinct_calls import distinct_calls
-from spectral_lens.nn.checks import Outputs, Target, check_one_of, checked, readout, targeted
+from spectral_lens.nn._checks import Outputs, Target, check_one_of, checked, readout, targeted
 from spectral_lens.operators._pullback import batch_size
 
 __all__ = ["LARGEST", "deep_shap", "exact", "patches", "sampled"]

@@ -104,7 +104,8 @@ def of_samples(
     """
     if x.ndim != 4:
         sizes = {name: np.abs(as_array(each)) for name, each in maps.items()}
-        shares = {name: each / np.maximum(each.max(1, keepdims=True), 1e-300) for name, each in sizes.items()}
+        least = {name: np.finfo(each.dtype).tiny for name, each in sizes.items()}
+        shares = {name: each / np.maximum(each.max(1, keepdims=True), least[name]) for name, each in sizes.items()}
         return eigenvalues(shares, xlabel="input", ylabel="|relevance| / largest")
     few = x[:shown]
     light = (few - x.amin()) / (x.amax() - x.amin()).clamp(min=1e-30) if x.shape[1] in (1, 3) else None

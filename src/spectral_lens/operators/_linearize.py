@@ -10,7 +10,7 @@ from torch.func import functional_call, vjp
 
 from spectral_lens._runtime import memory
 from spectral_lens._runtime.conv_backward import FastConvBackward
-from spectral_lens.nn.checks import check_inputs, check_samples, checked, differentiating
+from spectral_lens.nn._checks import check_inputs, check_samples, checked, differentiating
 from spectral_lens.operators._pullback import batch_size
 
 Parameters = dict[str, Tensor]

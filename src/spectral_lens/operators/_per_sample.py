@@ -15,7 +15,7 @@ from torch.func import vjp, vmap
 from torch.nn import functional as F
 
 from spectral_lens._runtime.conv_backward import FastConvBackward, Pair
-from spectral_lens.nn.checks import Outputs, Tried, readout, same
+from spectral_lens.nn._checks import Outputs, Tried, differentiating, readout, same
 from spectral_lens.nn.graphs import Graph, module_of, trace, trained_parameters
 from spectral_lens.nn.layers import DENSE_LAYERS, Dense, SpectralConv2d, SpectralLinear
 from spectral_lens.nn.plain import altered
@@ -78,7 +78,7 @@ class PerSampleGradients:
             run = _Probed(self.graph, probes)
             return run.run(x.clone()), run.inputs  # a copy for models that work in place
 
-        with torch.no_grad():
+        with torch.no_grad(), differentiating():
             probes = {name: x.new_zeros(len(x), *shape) for name, shape in self.shapes.items()}
             with FastConvBackward():
                 out, pull, inputs = vjp(forward, probes, has_aux=True)  # type: ignore[misc]

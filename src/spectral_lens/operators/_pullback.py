@@ -12,7 +12,7 @@ from torch.func import vjp, vmap
 
 from spectral_lens._runtime.conv_backward import FastConvBackward
 from spectral_lens._runtime.memory import Allocations, check_chunk, chunk_size
-from spectral_lens.nn.checks import Outputs, Target, check_one_of, differentiating, readout, targeted
+from spectral_lens.nn._checks import Outputs, Target, check_one_of, differentiating, readout, targeted
 
 _ALIVE = 5  # tensors as large as the largest activation that a pulled-back output needs at a time
 _CACHED = 64_000_000  # bytes at a time, beyond which a CPU waits for its memory

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import grad, vjp
 
 from spectral_lens._runtime.conv_backward import FastConvBackward
-from spectral_lens.nn.checks import differentiating
+from spectral_lens.nn._checks import differentiating
 from spectral_lens.operators._linearize import (
     Batches,
     Data,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.func import vjp
 
 from spectral_lens._runtime.memory import check_chunk
-from spectral_lens.nn.checks import Outputs, checked, readout, same
+from spectral_lens.nn._checks import Outputs, checked, readout, same
 from spectral_lens.nn.layers import DENSE_LAYERS
 from spectral_lens.nn.plain import check_plain
 from spectral_lens.operators._linearize import linearize

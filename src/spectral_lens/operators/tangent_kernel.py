@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from spectral_lens._runtime import memory
 from spectral_lens._runtime.memory import check_chunk
-from spectral_lens.nn.checks import Outputs, check_inputs, checked, readout
+from spectral_lens.nn._checks import Outputs, check_inputs, checked, readout
 from spectral_lens.operators import _kernel_blocks
 from spectral_lens.operators._kernel_blocks import Block
 from spectral_lens.operators._linearize import Batches, Parameters, Product, called, flat, linearize, named, trainable

@@ -15,7 +15,7 @@ from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
 from spectral_lens.datasets import DataSet
-from spectral_lens.nn.checks import tried
+from spectral_lens.nn._checks import tried
 from spectral_lens.nn.mlp import reference
 from spectral_lens.training import _batched
 from spectral_lens.training.losses import num_correct

@@ -11,7 +11,7 @@ from spectral_lens.explain.gradients import of_class
 from spectral_lens.explain.lrp import Rules, generalised_gamma, lrp, weighted, zero
 from spectral_lens.explain.perturbation import robustness
 from spectral_lens.explain.quality import redistribution, ssm
-from spectral_lens.nn.checks import checked
+from spectral_lens.nn._checks import checked
 from spectral_lens.nn.graphs import trace
 from spectral_lens.nn.mlp import reference
 from spectral_lens.operators.hessian import hessian, parameter_gram

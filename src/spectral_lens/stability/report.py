@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from spectral_lens._runtime.errors import in_one_line
 from spectral_lens.datasets import DataSet
-from spectral_lens.nn.checks import checked
+from spectral_lens.nn._checks import checked
 from spectral_lens.nn.mlp import reference
 from spectral_lens.stability.adversarial import Box
 from spectral_lens.training import predict

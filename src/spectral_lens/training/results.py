@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from spectral_lens._runtime import memory
 from spectral_lens.datasets import DataSet
-from spectral_lens.nn.checks import check_apart
+from spectral_lens.nn._checks import check_apart
 from spectral_lens.nn.gates import Gates
 from spectral_lens.nn.mlp import reference, tensors
 from spectral_lens.training import _batched
