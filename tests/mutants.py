@@ -76,6 +76,7 @@ def tests_of(module: str) -> tuple[list[str], list[str]]:
     own = f"{room}/test_{stem.lstrip('_')}.py"
     example = f"tests/test_examples.py::test_examples_print_what_they_say[{dotted}]"
     shown = ">>> " in (ROOT / PACKAGE / path).read_text(encoding="utf-8")
+    room = own if path.parent == Path() else room  # beside the rooms stand the tests of the whole
     return [own] if (ROOT / own).is_file() else [], [*[example] * shown, room]
 
 

@@ -75,12 +75,15 @@ def test_run_and_list(call, runs):
     assert "build/records/quick/one.ipynb" in result.output
     lines = call("list").stdout.splitlines()
     assert lines[0].split() == ["chapter", "title", "quick", "paper"]
-    assert "current, 2025-01-02, 1.5 s, 2 reproduced, 1 quick only" in lines[1]
+    assert "current, 2025-01-02, 1.5 s, 2 identities hold, 1 quick only" in lines[1]
     assert lines[1].startswith("one ")
     assert lines[1].endswith("missing")
     assert lines[2].split() == ["part/two", "Two", "missing", "missing"]
     call("run", "one", "--profile", "paper")
-    assert "current, 2025-01-02, 25 min 00 s, 1.3 GB, 3 reproduced" in call("list").stdout.splitlines()[1]
+    assert (
+        "current, 2025-01-02, 25 min 00 s, 1.3 GB, 2 identities hold, 1 undecided"
+        in call("list").stdout.splitlines()[1]
+    )
 
 
 def test_several_go_on_after_a_failure(call, runs):

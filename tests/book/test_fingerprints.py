@@ -370,3 +370,10 @@ def test_the_package_is_read_whole():
         ("training.losses", "LOSSES"),
     } <= index.prints.keys()
     assert len(index.prints) > 500
+
+
+def test_all_that_claims_do_is_done_again_but_for_the_estimators():
+    package = Path(fingerprints.__file__).parents[1]
+    modules = {f"claims.{path.stem}" for path in (package / "claims").glob("[!_]*.py")}
+    places = {module for module, _ in fingerprints.index(package).prints}
+    assert {each for each in places if each.startswith(("book.", "claims"))} == {"claims.estimators"} < modules

@@ -96,12 +96,20 @@ def test_two_records_side_by_side(tmp_path):
         results.compare(paper(), paper("learning/derivation"))
 
 
-def test_old_records_with_means_alone():
+def test_old_records_with_means_alone(tmp_path):
     """They have no runs of their own: one row, judged by the interval that mean and deviation give."""
-    old = records.Measured("chicchi.independent.distance", (), "paper", 0.98, 0.01, 10)
-    interval = results._estimate(old)
-    assert (interval.mean, interval.n) == (0.98, 10)
-    assert interval.high - interval.mean == pytest.approx(2.262 * 0.01 / math.sqrt(10), rel=1e-3)
+    document = json.loads(paper().read_text(encoding="utf-8"))
+    for cell in document["cells"]:
+        for output in cell.get("outputs", []):
+            claim = output.get("metadata", {}).get("spectral_lens", {}).get("claim")
+            if claim:
+                del claim["values"]
+                claim |= {"value": 0.98, "sd": 0.01, "n": 10}
+    other = tmp_path / "old.ipynb"
+    other.write_text(json.dumps(document), encoding="utf-8")
+    row = results.rows([other], OF)[0]
+    assert (row["value"], row["mean"], row["n"]) == (None, 0.98, 10)
+    assert row["high"] - row["mean"] == pytest.approx(2.262 * 0.01 / math.sqrt(10), rel=1e-3)
 
 
 def test_the_command(tmp_path):

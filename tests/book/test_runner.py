@@ -62,7 +62,7 @@ def test_provenance(done):
     assert (made["chapter"], made["profile"], made["threads"]) == ("part/one", "quick", 1)
     assert made["parameters"] == {"a": 2, "b": 0.5, "words": ["x"], "flag": False, "free": None}
     assert made["code"] == records.code_hash(done.records[0]) == records.code_hash(done.chapter.notebook)
-    assert set(made["ran"]) == {"_runtime.resources"}, (
+    assert set(made["ran"]) == {"_runtime.resources", "intervals"}, (
         "what judges and draws claims does so again when the site is built"
     )
     assert made["replay"] is None

@@ -86,7 +86,7 @@ def wordless(site: Path) -> list[str]:
 def toy(tmp_path_factory: pytest.TempPathFactory) -> chapters.Book:
     """A toy book with a current paper record and a repository, built strictly."""
     book = toy_book.make(tmp_path_factory.mktemp("toy"), url=ADDRESS)
-    toy_book.record(book, "paper", changes={"chicchi.independent.distance": [0.5, 0.7]})
+    toy_book.record(book, "paper", changes={"chicchi.independent.distance": [0.5, 0.6, 0.7]})
     done = toy_book.build(book, *toy_book.STRICT, profile="paper")
     assert done.returncode == 0, done.stderr
     return book
@@ -210,18 +210,18 @@ def test_the_book_builds_strictly_and_is_whole(built: Path) -> None:
 
 
 @pytest.mark.site
-def test_every_measured_claim_is_shown_and_those_of_any_scale_are_judged(built: Path) -> None:
+def test_every_measured_claim_is_shown_and_theorems_are_judged(built: Path) -> None:
     book = chapters.book()
     source = "".join(chapter.path.read_text(encoding="utf-8") for chapter in chapters.runnable(book).values())
     ledger = claims.load()
     measured = {name for name in ledger if re.search(rf"measure\(\s*[\"']{re.escape(name)}[\"']", source)}
-    judged = {name for name in measured if ledger[name].scale == "any" and ledger[name].accept is not None}
+    judged = {name for name in measured if ledger[name].theorem}
     rows = scorecard.rows(records.REFERENCE, book)
     shown = {row.id for row in rows if row.chapter}
     assert shown <= measured
     # what the quick profile's data cannot show, the paper's records do
     assert measured - shown <= {row.id for row in scorecard.rows("paper", book) if row.chapter}
-    assert {row.id for row in rows if row.verdict in ("reproduced", "not reproduced")} == judged
+    assert {row.id for row in rows if row.verdict in ("identity holds", "bound holds", "not reproduced")} == judged
     assert shown
     text = (built / "book" / "scorecard.html").read_text(encoding="utf-8")
     assert len(re.findall(r'href="[^"#]+#claim-', text)) == len(shown)

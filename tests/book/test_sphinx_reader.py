@@ -14,8 +14,9 @@ from spectral_lens.book import chapters, records, scorecard, sphinx_reader
 def test_a_changed_criterion_turns_card_and_scorecard_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is run: the record stays as it is."""
     book = toy_book.make(tmp_path)
-    path = toy_book.record(book, "paper")
-    before, id = path.read_bytes(), "chicchi.independent.distance"
+    id = "chicchi.independent.distance"
+    path = toy_book.record(book, "paper", changes={id: [0.979, 0.98, 0.981]})
+    before = path.read_bytes()
 
     def shown() -> tuple[str, str]:
         cell = records.read(path).cells[-1]
@@ -24,7 +25,7 @@ def test_a_changed_criterion_turns_card_and_scorecard_alike(tmp_path: Path, monk
         (verdict,) = re.findall(r"<th>verdict</th><td>([^<]*)", output.data["text/html"])
         return verdict, row.verdict
 
-    assert shown() == ("reproduced", "reproduced")
+    assert shown() == ("reproduced in another reading",) * 2
     stamp = sphinx_reader._stamp(chapters.chapter("toy/lens", book), "paper")
     strict = dict(claims.load()) | {id: replace(claims.load()[id], accept=(0.99, None))}
     monkeypatch.setattr(claims, "load", lambda: strict)

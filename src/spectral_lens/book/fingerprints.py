@@ -15,7 +15,8 @@ from pathlib import Path
 from spectral_lens.book import syntax
 from spectral_lens.book.syntax import FUNCTION, Bound, Chain
 
-AFTER = ("book", "claims")  # what these do in a run is done again when the site is built, from the record's data
+_AFTER = ("book", "claims")  # what these do in a run is done again when the site is built, from the record's data,
+_DURING = ("claims.estimators",)  # but this, which makes the data
 REST = "<module>"  # what a module does on import besides defining names
 _LENGTH = 12  # hexadecimal digits of a fingerprint: 48 bits for some hundred names
 
@@ -33,9 +34,18 @@ def of_cells(sources: Iterable[str]) -> str:
 
 
 def index(package: Path) -> "Index":
-    """All definitions of the package in that folder, as its files are now (but what is `AFTER` a run)."""
-    paths = (path for path in sorted(package.rglob("*.py")) if path.relative_to(package).parts[0] not in AFTER)
+    """All definitions of the package in that folder, as its files are now (but what is `after` a run)."""
+    paths = (path for path in sorted(package.rglob("*.py")) if not after(syntax.module_name(path, package)))
     return _index(package, tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in paths))
+
+
+def after(module: str) -> bool:
+    """Whether what a module (its name below the package) does in a run is no part of the record.
+
+    >>> [after(name) for name in ("claims", "claims.verdicts", "claims.estimators", "explain.lrp", "bookings")]
+    [True, True, False, False, False]
+    """
+    return module.split(".")[0] in _AFTER and module not in _DURING
 
 
 @dataclass(frozen=True)

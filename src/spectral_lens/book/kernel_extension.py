@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from spectral_lens.book.fingerprints import AFTER
+from spectral_lens.book.fingerprints import after
 from spectral_lens.book.recorder import Recorder
 from spectral_lens.book.syntax import PACKAGE
 
@@ -16,7 +16,7 @@ NOTE = "SPECTRAL_LENS_NOTE"  # names the file that the kernel leaves its note in
 
 def package_recorder() -> Recorder:
     """A recorder of what counts for a record."""
-    return Recorder(PACKAGE, Path(__file__).parents[1], skip=AFTER)
+    return Recorder(PACKAGE, Path(__file__).parents[1], skip=after)
 
 
 def load_ipython_extension(shell: Any) -> None:

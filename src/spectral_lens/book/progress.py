@@ -13,7 +13,7 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 from spectral_lens.book import records
 from spectral_lens.book.pages import duration
 from spectral_lens.book.runner import Plan
-from spectral_lens.claims import Measured, load
+from spectral_lens.claims import Measured, headlines, load
 
 
 class Lines:
@@ -84,8 +84,10 @@ def display(total: int, *, live: bool) -> Iterator[Lines]:
         yield Live(progress, total)
 
 
+_PLURAL = {"identity holds": "identities hold", "bound holds": "bounds hold"}
+
+
 def verdicts(measured: Iterable[Measured]) -> str:
     """How many claims get which verdict by the ledger."""
-    ledger = load()
-    counted = Counter(one.verdict(ledger[one.id]) for one in measured if one.id in ledger)
-    return ", ".join(f"{count} {verdict}" for verdict, count in counted.items()) or "no claims"
+    counted = Counter(each.verdict for each in headlines(load(), measured).values())
+    return ", ".join(f"{count} {_PLURAL.get(v, v) if count > 1 else v}" for v, count in counted.items()) or "no claims"

@@ -8,7 +8,7 @@ compiled code starts; so the package's modules are compiled here, each function 
 import ast
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from inspect import CO_OPTIMIZED
@@ -22,13 +22,14 @@ _NOTED = "__ran__"
 
 
 class Recorder:
-    """The functions of the package `name` in `folder` that have run since `start`; `skip` names parts left out.
+    """The functions of the package `name` in `folder` that have run since `start`.
 
+    skip: says of a module, by its name below the package, whether it is left out.
     Has to start before the package's modules are imported.
     """
 
-    def __init__(self, name: str, folder: Path, skip: Sequence[str] = ()) -> None:
-        self.name, self.folder, self.skip = name, folder, tuple(skip)
+    def __init__(self, name: str, folder: Path, skip: Callable[[str], bool] = lambda module: False) -> None:
+        self.name, self.folder, self.skip = name, folder, skip
         self._seen: set[tuple[str, str]] = set()  # module or file, and qualified name
         self._notes = SimpleNamespace(add=self._seen.add)  # what compiled modules write to, until the end
         self._stop: Any = None
@@ -49,7 +50,7 @@ class Recorder:
         for place, name in self._seen.copy():
             module = module_name(Path(place), self.folder) if place.endswith(".py") else place
             # the package's own __init__ finds what others ask for: what it finds is noted where it stands
-            if module and module.split(".")[0] not in self.skip:
+            if module and not self.skip(module):
                 found.setdefault(module, set()).add(name)
         return {module: sorted(found[module]) for module in sorted(found)}
 
@@ -95,7 +96,7 @@ class _Finder(MetaPathFinder):
 
     def find_spec(self, fullname: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
         package, _, module = fullname.partition(".")
-        if package != self.of.name or module.split(".")[0] in self.of.skip:
+        if package != self.of.name or self.of.skip(module):
             return None
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and isinstance(spec.loader, SourceFileLoader):

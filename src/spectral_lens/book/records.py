@@ -181,13 +181,14 @@ def noted(output: Mapping[str, Any], kind: Literal["claim", "data"]) -> dict[str
 
 
 def carried(notebook: nbformat.NotebookNode, kind: Literal["claim", "data"]) -> list[dict[str, Any]]:
-    """What the outputs carry in their metadata: claims (of one id the last) or data sets (each once), in order."""
+    """What the outputs carry in their metadata: claims (of one reading the last) or data sets (each once), in order."""
     found: dict[Any, dict[str, Any]] = {}
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             note = noted(output, kind)
             if note is not None:
-                found[note["id"] if kind == "claim" else json.dumps(note, sort_keys=True)] = dict(note)
+                key = (note["id"], note.get("reading")) if kind == "claim" else json.dumps(note, sort_keys=True)
+                found[key] = dict(note)
     return list(found.values())
 
 

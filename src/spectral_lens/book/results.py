@@ -11,18 +11,18 @@ from typing import Any, NamedTuple
 from spectral_lens import claims
 from spectral_lens.book import records
 from spectral_lens.book.chapters import Book, BookError, chapter
-from spectral_lens.claims.statistics import UnitMean, difference, estimate, of_summary
+from spectral_lens.claims.statistics import UnitMean, difference
 
 __all__ = ["COLUMNS", "Compared", "as_csv", "as_json", "compare", "find", "rows", "side_by_side"]
 
 COLUMNS = (
-    "claim", "run", "value", "mean", "low", "high", "sd", "n", "accept_low", "accept_high", "printed", "verdict",
-    "chapter", "profile", "first_seed", "date", "commit", "device", "record",
+    "claim", "reading", "group", "run", "value", "mean", "low", "high", "sd", "n", "unit", "accept_low", "accept_high",
+    "printed", "verdict", "chapter", "profile", "first_seed", "date", "commit", "device", "record",
 )  # fmt: skip
 
 
 class Compared(NamedTuple):
-    """A claim in two records, and the mean of the first less that of the second with its interval."""
+    """A claim (of one reading and group) in two records, and the mean of the first less that of the second."""
 
     claim: str
     first: UnitMean
@@ -51,10 +51,10 @@ def find(of: Book, names: Sequence[str] = (), profile: str = "paper") -> list[Pa
 
 
 def rows(paths: Iterable[Path], of: Book) -> list[dict[str, Any]]:
-    """One row for each claim and run of these records, with the columns `COLUMNS`.
+    """One row for each claim, reading, group and unit of these records, with the columns `COLUMNS`.
 
     run: the seed of the run where the record says the first, else its place; value: what it measured, none where an old
-    record kept mean, deviation and number alone; low, high: the 95% interval of the mean over the runs.
+    record kept mean, deviation and number alone; low, high: the 95% interval of the mean over the units of the group.
     """
     ledger, found = claims.load(), []
     for path in paths:
@@ -71,30 +71,46 @@ def rows(paths: Iterable[Path], of: Book) -> list[dict[str, Any]]:
             "record": _shown(path, of),
         }
         for measured in records.claims(record):
-            claim, interval = ledger.get(measured.id), _estimate(measured)
-            judged = {
-                "accept_low": claim.accept[0] if claim and claim.accept else None,
-                "accept_high": claim.accept[1] if claim and claim.accept else None,
-                "printed": claim.printed if claim else None,
-                "verdict": measured.verdict(claim) if claim else "not in the ledger",
-            }
-            for run, value in enumerate(measured.values or (None,)):
-                own = {"claim": measured.id, "run": run if first is None else first + run, "value": value}
-                found.append({**own, **interval._asdict(), **judged, **where})
+            claim = ledger.get(measured.id)
+            judged = _judged(claim, measured)
+            for group, interval in (claims.judge(claim, measured) if claim else measured).estimates.items():
+                for run, value in enumerate(measured.groups.get(group, (None,))):
+                    own = {"group": group, "run": run if first is None else first + run, "value": value}
+                    found.append({**judged, **own, **interval._asdict(), **where})
     return [{name: row[name] for name in COLUMNS} for row in found]
 
 
+def _judged(claim: claims.Claim | None, measured: claims.Measured) -> dict[str, Any]:
+    low, high = claim.accept or (None, None) if claim else (None, None)
+    return {
+        "claim": measured.id,
+        "reading": measured.reading or (claim.reading if claim else ""),
+        "unit": claim.unit if claim else "",
+        "accept_low": low,
+        "accept_high": high,
+        "printed": claim.printed.text if claim else None,
+        "verdict": claims.judge(claim, measured).verdict if claim else "not in the ledger",
+    }
+
+
 def compare(first: Path, second: Path) -> list[Compared]:
-    """The claims that both records measured, in the order of the first.
+    """The claims that both records measured, in the order of the first, by reading and group.
 
     Raises BookError where there is none.
     """
-    one, two = ({m.id: m for m in records.claims(records.read(path))} for path in (first, second))
-    both = [id for id in one if id in two]
+    one, two = (_by_name(records.claims(records.read(path))) for path in (first, second))
+    both = [name for name in one if name in two]
     if not both:
         raise BookError(f"{first} and {second} have no claim in common.")
-    pairs = [(id, _estimate(one[id]), _estimate(two[id])) for id in both]
-    return [Compared(id, a, b, difference(a, b)) for id, a, b in pairs]
+    return [Compared(name, one[name], two[name], difference(one[name], two[name])) for name in both]
+
+
+def _by_name(measured: Iterable[claims.Measured]) -> dict[str, UnitMean]:
+    found = {}
+    for each in measured:
+        for group, interval in each.estimates.items():
+            found[", ".join(part for part in (each.id, each.reading, group) if part)] = interval
+    return found
 
 
 def as_csv(table: Sequence[dict[str, Any]]) -> str:
@@ -128,12 +144,6 @@ def side_by_side(compared: Sequence[Compared]) -> str:
 
 def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _estimate(measured: claims.Measured) -> UnitMean:
-    if measured.values:
-        return estimate(measured.values)
-    return of_summary(measured.value, math.nan if measured.sd is None else measured.sd, measured.n)
 
 
 def _profile(path: Path, of: Book, made: dict[str, Any]) -> str:

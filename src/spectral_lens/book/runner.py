@@ -208,9 +208,10 @@ def _check_claims(of: Chapter) -> None:
                 continue
             if id not in known:
                 raise BookError(f"{of.name}: code cell {number} measures {id!r}, which is not in book/claims.yml.")
-            if id in seen:
-                raise BookError(f"{of.name}: code cell {number} measures {id!r} a second time.")
-            seen.add(id)
+            reading = next((ast.unparse(k.value) for k in node.keywords if k.arg == "reading"), "")
+            if (id, reading) in seen:
+                raise BookError(f"{of.name}: code cell {number} measures {id!r} a second time in one reading.")
+            seen.add((id, reading))
 
 
 def _check_files(of: Chapter, values: Mapping[str, Any]) -> None:

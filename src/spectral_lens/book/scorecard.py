@@ -25,6 +25,8 @@ from spectral_lens._runtime.resources import resource
 from spectral_lens.book import chapters, records
 from spectral_lens.book.pages import anchor
 from spectral_lens.book.sphinx_reader import profile as chosen_profile
+from spectral_lens.claims import cards
+from spectral_lens.claims.ledger import AS_PRINTED
 
 PAPERS = {
     "giambagli": ("Giambagli et al. (2021)", "Machine learning in spectral domain"),
@@ -33,27 +35,52 @@ PAPERS = {
     "katende": ("Katende (2026)", "Matrix-spectral stability and interpretability"),
 }
 UNMEASURED = "not measured yet"
-VERDICTS = ("reproduced", "not reproduced", "no criterion", "quick only", UNMEASURED)
+VERDICTS = (
+    "identity holds", "bound holds", "reproduced", "reproduced in another reading", "undecided", "not reproduced",
+    "no criterion", "quick only", UNMEASURED,
+)  # fmt: skip
+FRESH = 1000  # seeds from here on were not looked at before the estimator was fixed
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One way in which a claim was read: what was measured, and its verdict."""
+
+    name: str
+    measured: claims.Measured
+    judged: claims.Judgement
 
 
 @dataclass(frozen=True)
 class Row:
-    """One claim of the ledger and, where a record measured it, the result."""
+    """One claim of the ledger with its verdict and, where a record measured it, the readings, as printed first.
 
-    id: str
-    claim: str
-    where: str
-    measure: str
-    printed: str
-    accept: str
-    here: str
-    verdict: str
-    chapter: str | None
+    fresh: whether the record's seeds were ones that nobody had looked at; None where it has none.
+    """
+
+    claim: claims.Claim
+    verdict: str = UNMEASURED
+    readings: tuple[Reading, ...] = ()
+    chapter: str | None = None
+    fresh: bool | None = None
+
+    @property
+    def id(self) -> str:
+        """The claim's name."""
+        return self.claim.id
 
     @property
     def paper(self) -> str:
         """The paper's key, the first part of the claim's name."""
         return self.id.split(".", 1)[0]
+
+    @property
+    def here(self) -> str:
+        """What was measured in the first reading, in words."""
+        if not self.readings:
+            return ""
+        first = self.readings[0]
+        return cards.here(self.claim, first.measured, first.judged)
 
 
 def rows(profile: str = "quick", of: chapters.Book | None = None) -> list[Row]:
@@ -62,32 +89,26 @@ def rows(profile: str = "quick", of: chapters.Book | None = None) -> list[Row]:
     A claim that no current record of the profile carries is "not measured yet"; a stale record counts as none.
     """
     measured = _measured(profile, of or chapters.book())
-    table = []
-    for claim in claims.load().values():
-        found, chapter = measured.get(claim.id, (None, None))
-        here = found.against(claim) if found else ""
-        table.append(
-            Row(
-                id=claim.id,
-                claim=claim.claim,
-                where=claim.where,
-                measure=claim.measure,
-                printed=str(claim.printed).replace("+-", "±"),
-                accept=_accept(claim.accept),
-                here=here.replace("+-", "±"),
-                verdict=found.verdict(claim) if found else UNMEASURED,
-                chapter=chapter,
-            )
-        )
-    return table
+    return [measured.get(claim.id, Row(claim)) for claim in claims.load().values()]
 
 
-def _measured(profile: str, of: chapters.Book) -> dict[str, tuple[claims.Measured, str]]:
-    found = {}
+def _measured(profile: str, of: chapters.Book) -> dict[str, Row]:
+    ledger, found = claims.load(), {}
     for chapter in chapters.runnable(of).values():
-        if records.status(chapter, profile).usable:
-            record = records.read(records.path(chapter, profile))
-            found.update({claim.id: (claim, chapter.name) for claim in records.claims(record)})
+        if not records.status(chapter, profile).usable:
+            continue
+        record = records.read(records.path(chapter, profile))
+        measured = [each for each in records.claims(record) if each.id in ledger]
+        seed = records.provenance(record)["parameters"].get("first_seed")
+        for id, headline in claims.headlines(ledger, measured).items():
+            own = [each for each in measured if each.id == id]
+            names = [each.reading or ledger[id].reading for each in own]
+            readings = [
+                Reading(name, each, claims.judge(ledger[id], each)) for name, each in zip(names, own, strict=True)
+            ]
+            readings.sort(key=lambda each: each.name != AS_PRINTED)
+            fresh = None if seed is None or ledger[id].theorem else seed >= FRESH
+            found[id] = Row(ledger[id], headline.verdict, tuple(readings), chapter.name, fresh)
     return found
 
 
@@ -98,15 +119,6 @@ def summary(table: Sequence[Row]) -> dict[str, Counter[str]]:
 
 def _papers(table: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(row.paper for row in table))
-
-
-def _accept(bounds: Sequence[float | None] | None) -> str:
-    low, high = bounds or (None, None)
-    if low is None and high is None:
-        return "shown only"
-    if low is None:
-        return f"≤ {high:.7g}"
-    return f"≥ {low:.7g}" if high is None else f"{low:.7g} to {high:.7g}"
 
 
 class HeadCell(nodes.entry):
@@ -143,7 +155,7 @@ class Scorecard(SphinxDirective):
     def _summary(self, table: Sequence[Row]) -> nodes.table:
         counts = summary(table)
         total = sum(counts.values(), Counter[str]())
-        shown = [verdict for verdict in VERDICTS if total[verdict] or verdict != "no criterion"]
+        shown = [verdict for verdict in VERDICTS if total[verdict]]
         named = {PAPERS.get(paper, (paper,))[0]: count for paper, count in counts.items()} | {"All": total}
         body = [
             [self._head(name), *(self._cell(str(count[verdict] or "–")) for verdict in shown)]
@@ -156,12 +168,20 @@ class Scorecard(SphinxDirective):
         names = ("Claim", "Where", "Printed", "Here", "Accepted", "Verdict")
         body = []
         for row in (row for row in table if row.paper == paper):
-            claim = nodes.paragraph("", row.claim)
-            measure = nodes.paragraph("", row.measure, classes=["lens-measure"])
+            claim = nodes.paragraph("", row.claim.claim)
+            measure = nodes.paragraph("", row.claim.measure, classes=["lens-measure"])
             verdict = nodes.entry("", self._block(self._verdict(row.verdict)))
             if row.chapter is not None:
                 verdict += self._block(self._link(row.id, row.chapter))
-            cells = [self._cell(text) for text in (row.where, row.printed, row.here or "–", row.accept)]
+            cells = [
+                self._cell(text)
+                for text in (
+                    row.claim.where,
+                    row.claim.printed.text.replace("+-", "±"),
+                    row.here or "–",
+                    cards.accepted(row.claim.accept),
+                )
+            ]
             for cell, name in zip(cells, names[1:], strict=False):
                 cell["classes"].append(f"lens-{name.lower()}")
             body.append([self._head(claim, "row", measure), *cells, verdict])

@@ -123,7 +123,7 @@ def _card(claim: dict[str, Any], page: str, line: int) -> str:
             type="spectral_lens", subtype="claim", location=(page, line),
         )  # fmt: skip
         return ""
-    return measured.card(ledger[measured.id])
+    return claims.card(ledger[measured.id], measured)
 
 
 def _claims(cell: NotebookNode) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 A unit is what was drawn or trained on its own: a run, a network, an image.  A claim is reproduced where the whole 95%
 interval of the mean over units lies in the range that the ledger accepts, not reproduced where it lies outside, and
-undecided otherwise.  A statistic that chooses does so on one half of the units and is judged on the other.
+undecided otherwise.
 """
 
 import math
@@ -10,23 +10,19 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from spectral_lens.intervals import LEVEL, t_quantile
 
 __all__ = [
     "Accept",
     "Decision",
-    "Peak",
     "UnitMean",
     "at_every",
     "bootstrapped",
     "decision",
     "difference",
     "estimate",
-    "halves",
     "of_summary",
-    "peak",
     "prediction",
     "units_to_decide",
 ]  # fmt: skip
@@ -58,6 +54,8 @@ def estimate(values: Sequence[float]) -> UnitMean:
     (2.0, -0.484, 1.0, 3)
     """
     units = _finite(values)
+    if len(units) > 1 and units.min() == units.max():
+        return of_summary(float(units[0]), 0.0, len(units))  # no rounding of their sum
     sd = float(units.std(ddof=1)) if len(units) > 1 else math.nan
     return of_summary(float(units.mean()), sd, len(units))
 
@@ -107,6 +105,8 @@ def bootstrapped(values: Sequence[float], *, seed: int, draws: int = 10_000) -> 
     >>> found.low < found.mean < found.high
     True
     """
+    from scipy import stats  # slow to import
+
     units = _finite(values)
     if len(units) < 2:
         raise ValueError(f"{len(units)} unit cannot be resampled: at least two are needed.")
@@ -184,50 +184,6 @@ def units_to_decide(found: UnitMean, accept: Accept) -> int | None:
         middle = (few + many) // 2
         few, many = (few, middle) if _half(found.sd, middle) < distance else (middle, many)
     return many
-
-
-def halves(units: int, *, seed: int) -> tuple[list[int], list[int]]:
-    """The units in two halves by chance: those that choose, and those that are judged, one more of an odd number.
-
-    Raises ValueError for less than two units.
-
-    >>> chosen, judged = halves(5, seed=0)
-    >>> len(chosen), len(judged), sorted(chosen + judged)
-    (2, 3, [0, 1, 2, 3, 4])
-    """
-    if units < 2:
-        raise ValueError(f"{units} unit cannot be halved: at least two are needed.")
-    order = np.random.default_rng(seed).permutation(units).tolist()
-    return order[: units // 2], order[units // 2 :]
-
-
-class Peak(NamedTuple):
-    """Where the peak was chosen, and by how much it lies above each end in the units that did not choose."""
-
-    at: int
-    above_first: UnitMean
-    above_last: UnitMean
-
-
-def peak(curves: Sequence[Sequence[float]], *, seed: int) -> Peak:
-    """Whether there is a peak between the ends: chosen on half of the units, judged on the others.
-
-    curves: for each unit the measure at each setting.  The two differences are paired within a unit, and `at_every` of
-    them above zero is the claim: a curve that chance alone makes passes in less than one case in twenty.
-    Raises ValueError for less than four units, and for less than three settings.
-
-    >>> found = peak([[0.0, 9.0, 0.2], [0.1, 9.2, 0.0], [0.0, 8.9, 0.1], [0.2, 9.1, 0.1]], seed=0)
-    >>> found.at, at_every([found.above_first, found.above_last], (0.0, None))
-    (1, 'inside')
-    """
-    values = np.asarray(curves, dtype=float)
-    if values.ndim != 2 or len(values) < 4 or values.shape[1] < 3:
-        raise ValueError(f"curves are {values.shape}: at least four units with three settings each are needed.")
-    choosing, judging = halves(len(values), seed=seed)
-    at = 1 + int(values[choosing][:, 1:-1].mean(0).argmax())
-    judged = values[judging]
-    first, last = (estimate((judged[:, at] - judged[:, end]).tolist()) for end in (0, -1))
-    return Peak(at, first, last)
 
 
 def _half(sd: float, n: int) -> float:
