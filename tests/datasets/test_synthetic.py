@@ -297,8 +297,11 @@ def test_the_others_refuse_what_does_not_fit(make, options, message):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("make", MAKERS)
-def test_sets_are_generated_on_the_gpu(make):
-    data = make(1001, seeds=[3, 5], device="cuda")
+def test_sets_are_the_same_on_the_gpu(make):
+    data, same = (make(1001, seeds=[3, 5], device=device) for device in ("cuda", "cpu"))
+    assert data.sha256 == same.sha256
+    assert torch.equal(data.x.cpu(), same.x)
+    assert torch.equal(data.y.cpu(), same.y)
     assert {data.x.device.type, data.y.device.type, *(t.device.type for t in data.truth.values())} == {"cuda"}
     assert torch.equal(data.x[1], make(1001, seeds=5, device="cuda").x)
     assert make is synthetic.redundant or data.y.sum().item() == 1000

@@ -232,7 +232,7 @@ def _generate(
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(f"Sets are drawn in float32 or float64, not {dtype}: convert the set with .to(dtype=...).")
     place = devices.resolve(device)
-    drawn = (run(Generator(place).manual_seed(seed)) for seed in many)
+    drawn = (run(Generator().manual_seed(seed)) for seed in many)  # the same numbers whatever the device
     x, y, truth = next(drawn)
     if not isinstance(seeds, int):
         # Filled run by run: stacking a list would hold every run twice at the end.
@@ -246,15 +246,15 @@ def _generate(
         truth = {"p": truth["p"]} if "p" in truth else {key: torch.stack([t[key] for t in truths]) for key in truth}
     return DataSet(
         name=name,
-        x=x,
-        y=y,
+        x=x.to(place),
+        y=y.to(place),
         inputs=tuple(f"x{i}" for i in range(x.shape[-1])),
         unit="arbitrary",
         edition="generated",
         sha256=fingerprint(x, y),
         provenance=f"Generated: {what}; {_listed(many)}",
         runs=None if isinstance(seeds, int) else len(many),
-        truth=truth,
+        truth={key: value.to(place) for key, value in truth.items()},
         labels=("0", "1"),
     )
 

@@ -51,7 +51,7 @@ class Run:
         self.l2 = self.parameters.coefficients(options.l2, "l2")
         self.signs = torch.empty_like(theta[blocks[0]] if self.l1 else self.base_lr)
         self.frozen = self.parameters.frozen(options.masks)
-        self.generators = [torch.Generator(device).manual_seed(streams(seed)[1]) for seed in seeds]
+        self.generators = [torch.Generator().manual_seed(streams(seed)[1]) for seed in seeds]
         # each run's rows of x and y, all runs' data in one axis
         own = self.data.runs is not None
         self.x, self.y = (part.flatten(0, 1) if own else part for part in (self.data.x, self.data.y))
@@ -83,11 +83,11 @@ class Run:
         return {"theta": self.parameters.theta, **states, "count": self.count, "failed": self.failed, **fixed}
 
     def draw(self, shape: torch.Size) -> Float[Tensor, "r *s"]:
-        """Uniform random numbers, a row from each run's own generator."""
-        uniform = torch.empty(shape, dtype=self.options.dtype, device=self.options.device)
+        """Uniform random numbers, a row from each run's own generator: drawn on the CPU, the same on every device."""
+        uniform = torch.empty(shape, dtype=self.options.dtype)
         for row, generator in zip(uniform, self.generators, strict=True):
             row.uniform_(generator=generator)
-        return uniform
+        return uniform.to(self.options.device)
 
     def step(self, rows: Int[Tensor, "r b"]) -> None:
         """One update of all runs from their samples' rows; leaves every result in place."""
@@ -142,8 +142,8 @@ class Run:
         advance: the step for whole batches, as it is or captured.
         """
         samples, batch_size = self.data.samples, self.options.batch_size
-        orders = [torch.randperm(samples, generator=each, device=self.options.device) for each in self.generators]
-        for k, rows in enumerate(torch.stack(orders).add_(self.offset).split(batch_size, 1)):
+        orders = torch.stack([torch.randperm(samples, generator=each) for each in self.generators])
+        for k, rows in enumerate(orders.to(self.options.device).add_(self.offset).split(batch_size, 1)):
             self.schedule(epoch, k * batch_size / samples)
             (advance if rows.shape[1] == batch_size else self.step)(rows)
         for name, total in self.metrics.items():
