@@ -49,9 +49,13 @@ def missing(chapter: str, profile: str, reason: str) -> str:
     )
 
 
-def provenance(about: Mapping[str, Any]) -> str:
-    """The collapsed block "How this page was computed"."""
-    rows = "\n".join(f"* - {name}\n  - {value}" for name, value in _facts(about) if value)
+def provenance(about: Mapping[str, Any], record: str = "") -> str:
+    """The collapsed block "How this page was computed", with the record to download.
+
+    record: the record's path from the book's root; the builder copies the file into the site.
+    """
+    facts = [*_facts(about), ("Notebook", f"{{download}}`executed notebook </{record}>`" if record else "")]
+    rows = "\n".join(f"* - {name}\n  - {value}" for name, value in facts if value)
     table = f":::{{list-table}}\n:stub-columns: 1\n:class: lens-facts\n\n{rows}\n:::"
     return f"::::{{dropdown}} How this page was computed\n:class-container: lens-provenance\n\n{table}\n::::"
 

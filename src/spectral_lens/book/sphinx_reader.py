@@ -21,6 +21,7 @@ from sphinx.util import logging
 from spectral_lens import claims
 from spectral_lens.book import pages, records
 from spectral_lens.book.chapters import Book, Chapter
+from spectral_lens.book.scorecard_rows import second_files
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,8 @@ def read(text: str, **options: Any) -> NotebookNode:
         return notebook
     _take_over(notebook, run, page)
     about = records.provenance(run)
-    _insert(notebook, pages.top(about, shown, status), [pages.provenance(about)])
+    record = records.path(of, shown).relative_to(folder).as_posix()
+    _insert(notebook, pages.top(about, shown, status), [pages.provenance(about, record)])
     notebook.metadata["language_info"] = run.metadata.get("language_info", {})
     return notebook
 
@@ -163,14 +165,18 @@ def _note_place(app: Sphinx, docname: str, source: list[str]) -> None:
 
 
 def outdated(app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[str], removed: set[str]) -> list[str]:
-    """Pages to read again: those whose record, its age or claims changed, and the scorecards as soon as any did."""
+    """Pages to read again: those whose record, its age or claims changed, and the scorecards as soon as any did or
+    there is another second look."""
     shown = profile()
     chapters = (_chapter(Path(app.srcdir), doc) for doc in sorted(env.found_docs))
     stamps = {f"book/{of.name}": _stamp(of, shown) for of in chapters if of.path.is_file() and of.runnable}
     known: dict[str, Any] = getattr(env, "spectral_lens_stamps", {})
     env.spectral_lens_stamps = stamps  # type: ignore[attr-defined]
     moved = [doc for doc in stamps if doc in known and known[doc] != stamps[doc]]
-    if moved:
+    looks = [(str(file), file.stat().st_mtime_ns) for file in second_files(Book(Path(app.srcdir)))]
+    looked_again = getattr(env, "spectral_lens_looks", looks) != looks
+    env.spectral_lens_looks = looks  # type: ignore[attr-defined]
+    if moved or looked_again:
         moved += [doc for doc, metadata in env.metadata.items() if metadata.get("scorecard") and doc in env.found_docs]
     return sorted(set(moved))
 
