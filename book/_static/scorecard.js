@@ -50,7 +50,7 @@ for (const card of document.querySelectorAll(".lens-scorecard")) {
   /* The address keeps what is chosen, so that a link leads to the same list. */
   function keep() {
     const chosen = new URLSearchParams(fields.filter(field => field.value).map(field => [field.name, field.value]));
-    history.replaceState(null, "", chosen.size ? `#${chosen}` : location.pathname + location.search);
+    history.replaceState(null, "", String(chosen) ? `#${chosen}` : location.pathname + location.search);
     show();
   }
   function choose(wanted) {

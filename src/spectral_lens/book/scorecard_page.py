@@ -73,7 +73,7 @@ def _counts(table: Sequence[Row], papers: Sequence[str], name: str) -> str:
         )
         body += f'<tbody><tr class="lens-total"><th scope="rowgroup">{title}</th>{totals}</tr>{"".join(lines)}</tbody>'
     return (
-        '<table class="table lens-counts"><caption>Claims by verdict and paper</caption>'
+        '<table class="lens-counts"><caption>Claims by verdict and paper</caption>'
         f'<thead><tr><td></td>{heads}<th scope="col">All</th></tr></thead>{body}</table>'
     )
 
@@ -94,7 +94,7 @@ def _paper(paper: str, table: Sequence[Row], links: Links, name: str) -> str:
             heads = ("Claim", "Paper and criterion", "Picture", "Here", "Verdict")
             drawn = "".join(_claim(row, links) for row in own)
             tables += (
-                f'<table class="table lens-claims lens-{kind}s"><caption>{words} of {_e(key)}</caption><thead><tr>'
+                f'<table class="lens-claims lens-{kind}s"><caption>{words} of {_e(key)}</caption><thead><tr>'
                 + "".join(f'<th scope="col">{head}</th>' for head in heads)
                 + f"</tr></thead>{drawn}</table>"
             )
@@ -172,7 +172,7 @@ def _seeds(reading: Reading) -> str:
     if reading.fresh is None or verdict in ("no criterion", "quick only"):
         return ""
     if not reading.fresh:
-        return "not yet with seeds that nobody had looked at"
+        return "fresh seeds: not yet"
     said = "confirmed" if verdict.startswith("reproduced") else "judged"
     return f"{said} with seeds that nobody had looked at"
 

@@ -13,13 +13,14 @@ from spectral_lens.claims.statistics import UnitMean
 
 __all__ = ["EDGE", "WIDTH", "Axis", "axis", "draw", "legend"]
 
-WIDTH, EDGE = 320.0, 14.0  # of the drawing, and beyond the ends of its axis
+WIDTH, EDGE = 270.0, 14.0  # of the drawing, and beyond the ends of its axis
 _LANE = 18.0  # height of what the paper prints, or of the only group with its units below
 _GROUPS = 132.0  # height of all groups together at most
 _DECADES = 30.0  # the ratio of the numbers from which on their logarithms are drawn
-_BEYOND = 1.5  # an interval may reach so far beyond the other numbers, as a multiple of their range
+_BEYOND = 8.0  # an interval may reach so far beyond the other numbers, as a multiple of their range
 _FOCUS = 25.0  # a range or spread that many times narrower than all numbers is what the axis shows
-_BAR = 0.09  # room on both sides
+_SEEN = 0.1  # the part of a logarithmic axis that a range or spread needs to be seen
+_ROOM = 0.09  # on both sides, as a part of the axis
 
 _GLYPHS: Mapping[str, str] = {  # by verdict, around the origin
     "reproduced": '<circle r="4.2"/>',
@@ -73,15 +74,14 @@ def axis(claim: Claim, measured: Iterable[tuple[Measured, Judgement]]) -> Axis:
     if not must:
         return Axis(0.0, 1.0)
     every = [*must, *intervals]
-    if min(every) > 0 and max(every) / min(every) > _DECADES:
-        room = (max(every) / min(every)) ** _BAR
-        return Axis(min(every) / room, max(every) * room, log=True)
     narrow = [each for each in (ends, printed) if len(each) > 1 and each[-1] > each[0]]
+    ratio = max(every) / min(every) if min(every) > 0 else 1.0
+    if ratio > _DECADES and all(each[-1] / each[0] > ratio**_SEEN for each in narrow):
+        return Axis(min(every) / ratio**_ROOM, max(every) * ratio**_ROOM, log=True)
     width = max(must) - min(must)
-    for inner in narrow:
-        if inner[-1] - inner[0] < width / _FOCUS:
-            must = [inner[0] - 3 * (inner[-1] - inner[0]), inner[-1] + 3 * (inner[-1] - inner[0])]
-            width = 0.0
+    for first, *_, last in narrow:
+        if last - first < width / _FOCUS:
+            must, width = [first - 3 * (last - first), last + 3 * (last - first)], 0.0
             break
     return _linear(must, intervals, beyond=_BEYOND * width if width or narrow else math.inf)
 
@@ -91,7 +91,7 @@ def _linear(must: Sequence[float], may: Sequence[float], beyond: float) -> Axis:
     low = max(min([*must, *may]), min(must) - beyond)
     high = min(max([*must, *may]), max(must) + beyond)
     width = (high - low) or max(abs(high), 1.0) / 5
-    return Axis(low - _BAR * width, high + _BAR * width)
+    return Axis(low - _ROOM * width, high + _ROOM * width)
 
 
 def _of_theorem(ends: Sequence[float], values: Sequence[float]) -> Axis:
@@ -140,7 +140,7 @@ def _band(claim: Claim, scale: Axis, bottom: float) -> str:
     drawn = ""
     if claim.accept:
         left, right = (0.0 if low is None else scale.x(low)), (WIDTH if high is None else scale.x(high))
-        drawn = f'<rect class="band" x="{_n(left)}" width="{_n(max(right - left, 1))}" height="{_n(bottom)}"/>'
+        drawn = f'<rect class="band" x="{_n(left)}" width="{_n(max(right - left, 1.0))}" height="{_n(bottom)}"/>'
         drawn += "".join(
             f'<path class="end" d="M{_n(scale.x(end))} 0V{_n(bottom)}"/>'
             for end in (low, high) if end is not None and not scale.beyond(end)
@@ -189,7 +189,7 @@ def _title(claim: Claim, name: str, found: UnitMean) -> str:
 
 
 def _interval(scale: Axis, found: UnitMean, y: float) -> str:
-    if found.n == 1:
+    if found.n == 1 or (scale.beyond(found.low) == scale.beyond(found.high) != 0):
         return ""
     return f'<path class="interval" d="{_line(scale, found.low, found.high, y)}"/>'
 
@@ -223,7 +223,7 @@ def _mark(scale: Axis, value: float, y: float, verdict: str, hollow: bool) -> st
 def _arrow(side: int, y: float) -> str:
     """The number lies beyond that end of the axis."""
     tip = WIDTH - 2 if side > 0 else 2.0
-    return f'<path class="far" d="M{_n(tip)} {_n(y)}l{-9 * side}-5v10Z"/>'
+    return f'<path class="beyond" d="M{_n(tip)} {_n(y)}l{-9 * side}-5v10Z"/>'
 
 
 def _ticks(claim: Claim, scale: Axis, bottom: float) -> str:
@@ -231,10 +231,10 @@ def _ticks(claim: Claim, scale: Axis, bottom: float) -> str:
     ends = [end for end in claim.accept or () if end is not None and not scale.beyond(end)]
     placed: list[tuple[float, float, str]] = []
     for value in (*ends, scale.low, scale.high):
-        text = f"{value:.7g}" if value in ends else f"{value:.2g}"
+        text = f"{value:.7g}" if value in ends else f"{float(f'{value:.2g}'):g}"
         half = 3.1 * len(text)
         x = min(max(scale.x(value), half + 1), WIDTH - half - 1)
-        if all(abs(x - other) > half + room + 6 for other, room, _ in placed):
+        if all(abs(x - other) > half + room + 6 and text != said for other, room, said in placed):
             placed.append((x, half, text))
     texts = "".join(f'<text x="{_n(x)}" y="{_n(bottom + 11)}">{text}</text>' for x, _, text in placed)
     return f'<path class="axis" d="M0 {_n(bottom)}H{WIDTH:.0f}"/><g class="ticks">{texts}</g>'
@@ -248,9 +248,9 @@ def legend() -> str:
          "the paper's number and its spread"),
         (f'<g class="here"><path class="interval" d="M12 8H48M12 5v6M48 5v6"/>{_glyph("reproduced")}</g>',
          "ours with its 95% interval; the shape is the verdict's"),
-        ('<path class="units" d="M12 10h0M24 10h0M29 10h0M35 10h0M47 10h0"/>', "the single runs, networks or images"),
+        ('<path class="units" d="M12 10h0M24 10h0M29 10h0M35 10h0M47 10h0"/>', "the single runs, networks or images; at the edge: further out"),
         (_glyph("reproduced", "mark hollow"), "one measurement, no interval"),
-        ('<path class="far" d="M48 10l-9-5v10Z"/>', "further out"),
+        ('<path class="beyond" d="M48 10l-9-5v10Z"/>', "a mean further out"),
     )  # fmt: skip
     items = "".join(
         f'<li><svg class="lens-picture" viewBox="0 0 60 20" aria-hidden="true">{drawn}</svg> {html.escape(words)}</li>'
