@@ -120,16 +120,16 @@ def test_what_is_far_outside_is_an_arrow_at_its_side(values, side):
     x = float(drawn.one("beyond").get("d")[1:].split()[0])
     assert (x > picture.WIDTH / 2) == (side > 0)
     assert drawn.axis.low < 0.78 < 0.88 < drawn.axis.high
-    assert drawn.place(0.88) - drawn.place(0.78) > 30, "the range can still be seen"
+    assert drawn.place(0.88) - drawn.place(0.78) > 24, "the range can still be seen"
 
 
 def test_a_very_wide_interval_ends_in_arrows():
     claim = toy_claims.claim(accept=(None, 0.15), printed=NONE)
-    drawn = Drawing(claim, toy_claims.reading(claim, [0.16, 0.18]))  # +- 0.127
+    drawn = Drawing(claim, toy_claims.reading(claim, [0.15, 0.17]))  # +- 0.127
     left, right = line(drawn.one("interval"))
     assert (left, right) == (picture.EDGE, picture.WIDTH - picture.EDGE)
     assert drawn.one("interval").get("d").count("l") == 2
-    assert middle(drawn.one("mark")) == pytest.approx(drawn.place(0.17), abs=0.06)
+    assert middle(drawn.one("mark")) == pytest.approx(drawn.place(0.16), abs=0.06)
 
 
 def test_a_theorem_is_its_worst_value_below_the_bound():

@@ -2,17 +2,21 @@
 
 import math
 import re
+from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from spectral_lens.claims import Measured, card, judge
-from spectral_lens.claims.cards import accepted, here, number, with_interval
+from spectral_lens.claims import Measured, Verdict, card, judge
+from spectral_lens.claims.cards import accepted, here, number, printed, with_interval, worst
 from spectral_lens.claims.statistics import UnitMean, estimate
 from toy_ledger import claim
 
+SHEET = Path(__file__).parents[2] / "book" / "_static" / "custom.css"
+
 
 def rows(of, measured):
-    return dict(re.findall(r"<tr><th>([^<]*)</th><td>(.*?)</td></tr>", card(of, measured)))
+    return dict(re.findall(r'<tr><th scope="row">([^<]*)</th><td>(.*?)</td></tr>', card(of, measured)))
 
 
 @pytest.mark.parametrize(
@@ -117,3 +121,31 @@ def test_of_groups_the_deciding_one_is_shown(tmp_path):
     assert text.endswith("; 1 more further from the ends of the range")
     single = Measured.of("a.b", {"N2 = 20": [0.9, 1.0]}, "paper")
     assert here(of, single, judge(of, single)).endswith("2 runs)")
+
+
+@pytest.mark.parametrize("low", [0.964999, 0.9649, 0.96, 0.965, 0.9650001])
+def test_a_rounded_number_never_changes_sides(low):
+    """Oracle: what is printed is inside exactly where the number is."""
+    found = UnitMean(0.98, low, 0.98 + (0.98 - low), 0.01, 10)
+    shown = float(re.search("interval ([0-9.]+) to", with_interval(found, "run", (0.965, None)))[1])
+    assert (shown < 0.965, shown > 0.965) == (low < 0.965, low > 0.965)
+    assert abs(shown - low) < 0.005
+
+
+def test_what_the_paper_prints_has_its_sign(tmp_path):
+    assert printed(claim(tmp_path, printed="0.82 +- 0.02")) == "0.82 \u00b1 0.02"
+
+
+def test_the_worst_value_is_the_one_nearest_to_an_end(tmp_path):
+    both = claim(tmp_path, kind="bound", accept=[0.5, 1.5])
+    assert worst(both, Measured.of("a.b", [0.7, 1.0, 1.4], "quick")) == 1.4
+    assert worst(both, Measured.of("a.b", [0.7, 0.4, 1.0], "quick")) == 0.4
+
+
+def test_every_verdict_has_a_colour_and_a_sign_of_its_own():
+    sheet, signs = SHEET.read_text(encoding="utf-8"), {}
+    for verdict in get_args(Verdict):
+        (style,) = re.findall(rf"\.claim-{verdict.replace(' ', '-')}, [^{{]*\{{([^}}]*)\}}", sheet)
+        assert "--lens-verdict: var(" in style
+        signs[verdict] = re.search('--lens-sign: "(.)"', style)[1]
+    assert len(set(signs.values())) == len(signs) == 8

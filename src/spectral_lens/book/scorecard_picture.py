@@ -248,7 +248,8 @@ def legend() -> str:
          "the paper's number and its spread"),
         (f'<g class="here"><path class="interval" d="M12 8H48M12 5v6M48 5v6"/>{_glyph("reproduced")}</g>',
          "ours with its 95% interval; the shape is the verdict's"),
-        ('<path class="units" d="M12 10h0M24 10h0M29 10h0M35 10h0M47 10h0"/>', "the single runs, networks or images; at the edge: further out"),
+        ('<path class="units" d="M12 10h0M24 10h0M29 10h0M35 10h0M47 10h0"/>',
+         "the single runs, networks or images; at the edge: further out"),
         (_glyph("reproduced", "mark hollow"), "one measurement, no interval"),
         ('<path class="beyond" d="M48 10l-9-5v10Z"/>', "a mean further out"),
     )  # fmt: skip
