@@ -19,15 +19,20 @@ for (const card of document.querySelectorAll(".lens-scorecard")) {
   form.className = "lens-filter";
   form.setAttribute("role", "search");
   form.setAttribute("aria-label", "Filter the claims");
+  const field = (key, label, tag, attributes) => {
+    const box = add(form, "div"), id = `${card.id}-by-${key}`;
+    add(box, "label", { for: id }, label);
+    return add(box, tag, { id, name: key, ...attributes });
+  };
   const choice = (key, label, all, options) => {
-    const box = add(add(form, "label", {}, label), "select", { name: key });
+    const box = field(key, label, "select");
     add(box, "option", { value: "" }, all);
     for (const [value, text] of options) add(box, "option", { value }, text);
   };
   choice("paper", "Paper", "all papers", Object.entries(titles));
   choice("kind", "Kind", "all kinds", [["measurement", "measurements"], ["theorem", "theorems"]]);
   choice("verdict", "Verdict", "all verdicts", order.map(verdict => [verdict, verdict]));
-  add(add(form, "label", {}, "Text"), "input", { name: "text", type: "search", autocomplete: "off" });
+  field("text", "Text", "input", { type: "search", autocomplete: "off" });
   add(form, "button", { type: "reset" }, "Show all");
   const status = add(form, "p", { "aria-live": "polite" });
   list.before(form);

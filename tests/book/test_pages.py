@@ -25,3 +25,11 @@ def test_pages_say_how_their_record_stands() -> None:
     assert "`training.fit` changed (the quick run prints other numbers)" in orange
     (orange,) = pages.top(about, "paper", records.Status("older", "", tuple("abcdefgh")))
     assert "`f` and 2 more changed" in orange
+
+
+def test_the_block_at_the_end_offers_the_record() -> None:
+    about = {"profile": "paper", "date": "2026-05-04T10:20:30+00:00", "parameters": {"rate": 0.1}}
+    block = pages.provenance(about, "data/runs/paper/a/b.ipynb")
+    assert "* - Notebook\n  - {download}`executed notebook </data/runs/paper/a/b.ipynb>`" in block
+    assert "Notebook" not in pages.provenance(about)
+    assert "`rate = 0.1`" in block

@@ -1,52 +1,56 @@
-"""The scorecard says what the records say, about every claim of the ledger, and nothing more."""
+"""The directive, its script and the tables that the site offers."""
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
+import pytest
 import toy_book
+from sphinx.application import Sphinx
 
 from spectral_lens import claims
 from spectral_lens.book import scorecard
 
 
-def by_id(rows: list[scorecard.Row]) -> dict[str, scorecard.Row]:
-    return {row.id: row for row in rows}
-
-
-def test_without_records_every_claim_is_listed_as_not_measured(tmp_path: Path) -> None:
-    rows = scorecard.rows("paper", toy_book.make(tmp_path))
-    assert [row.id for row in rows] == list(claims.load())
-    assert {(row.verdict, row.here, row.chapter) for row in rows} == {("not measured yet", "", None)}
-
-
-def test_a_record_s_claims_stand_in_their_rows(tmp_path: Path) -> None:
-    book = toy_book.make(tmp_path)
-    toy_book.record(book, "paper", changes={"chicchi.independent.distance": [0.5, 0.6, 0.7]})
-    rows = by_id(scorecard.rows("paper", book))
-    failed, held = rows["chicchi.independent.distance"], rows["giambagli.inverse"]
-    assert (failed.verdict, failed.here, failed.chapter) == (
-        "not reproduced",
-        "0.60 (95% interval 0.35 to 0.85, 3 runs)",
-        "toy/lens",
+def app(book: Path, about: dict[str, object], format: str = "html") -> Mock:
+    env = SimpleNamespace(metadata={"book/scorecard": about, "book/intro": {}})
+    return Mock(
+        spec=Sphinx, env=env, srcdir=str(book), outdir=str(book / "out"), builder=SimpleNamespace(format=format)
     )
-    assert (held.verdict, held.here) == ("identity holds", "below 1e-12")
-    assert sum(row.chapter is None for row in rows.values()) == len(rows) - 2
-    count = scorecard.summary(list(rows.values()))
-    assert count["chicchi"]["not reproduced"] == 1
-    assert count["giambagli"]["identity holds"] == 1
-    assert sum(sum(verdicts.values()) for verdicts in count.values()) == len(rows)
-    assert {verdict for verdicts in count.values() for verdict in verdicts} <= set(scorecard.VERDICTS)
 
 
-def test_profiles_do_not_mix(tmp_path: Path) -> None:
+def test_the_rows_are_to_be_had_here() -> None:
+    assert {"rows", "second_looks", "summary", "Row", "VERDICTS"} <= set(scorecard.__all__)
+    assert all(hasattr(scorecard, name) for name in scorecard.__all__)
+
+
+def test_only_a_page_with_a_scorecard_loads_the_filter(tmp_path: Path) -> None:
+    of = app(tmp_path, {"scorecard": True})
+    scorecard._load_script(of, "book/intro", "", {}, None)
+    scorecard._load_script(of, "genindex", "", {}, None)
+    of.add_js_file.assert_not_called()
+    scorecard._load_script(of, "book/scorecard", "", {}, None)
+    of.add_js_file.assert_called_once_with("scorecard.js", loading_method="defer")
+    assert (toy_book.ROOT / "book" / "_static" / "scorecard.js").is_file()
+
+
+def test_the_numbers_are_written_beside_the_pages_that_offer_them(tmp_path: Path) -> None:
     book = toy_book.make(tmp_path)
     toy_book.record(book, "quick")
-    assert by_id(scorecard.rows("quick", book))["chicchi.independent.distance"].verdict == "quick only"
-    assert by_id(scorecard.rows("paper", book))["chicchi.independent.distance"].verdict == "not measured yet"
+    scorecard._write_data(app(tmp_path, {"scorecard": True}), None)
+    found = json.loads((tmp_path / "out" / "scorecard.json").read_text(encoding="utf-8"))
+    assert {row["id"] for row in found} == set(claims.load())
+    assert sum(row["mean"] is not None for row in found) == 2
 
 
-def test_a_record_of_other_code_counts_as_none(tmp_path: Path) -> None:
-    book = toy_book.make(tmp_path)
-    toy_book.record(book)
-    page = tmp_path / "book" / "toy" / "lens.md"
-    page.write_text(page.read_text(encoding="utf-8").replace("[0.97, 0.98]", "[0.99, 0.98]"), encoding="utf-8")
-    assert {row.verdict for row in scorecard.rows("quick", book)} == {"not measured yet"}
+@pytest.mark.parametrize(
+    ("about", "format", "error"),
+    [({}, "html", None), ({"scorecard": True}, "latex", None), ({"scorecard": True}, "html", RuntimeError())],
+)
+def test_otherwise_nothing_is_written(
+    tmp_path: Path, about: dict[str, object], format: str, error: Exception | None
+) -> None:
+    toy_book.make(tmp_path)
+    scorecard._write_data(app(tmp_path, about, format), error)
+    assert not (tmp_path / "out").exists()

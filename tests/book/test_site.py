@@ -1,5 +1,7 @@
 """The site: pages with the records' outputs, nothing from elsewhere, no dead link, a text for every image."""
 
+import csv
+import json
 import re
 import subprocess
 import sys
@@ -86,7 +88,7 @@ def wordless(site: Path) -> list[str]:
 def toy(tmp_path_factory: pytest.TempPathFactory) -> chapters.Book:
     """A toy book with a current paper record and a repository, built strictly."""
     book = toy_book.make(tmp_path_factory.mktemp("toy"), url=ADDRESS)
-    toy_book.record(book, "paper", changes={"chicchi.independent.distance": [0.5, 0.6, 0.7]})
+    toy_book.record(book, "paper", changes={"chicchi.independent.distance": [0.5, 0.51, 0.52]})
     done = toy_book.build(book, *toy_book.STRICT, profile="paper")
     assert done.returncode == 0, done.stderr
     return book
@@ -120,18 +122,39 @@ def test_outputs_come_from_the_record_and_words_from_the_text(toy: chapters.Book
 @pytest.mark.site
 def test_scorecard_page_is_readable_without_eyes_for_colour(toy: chapters.Book) -> None:
     page, text = Page(toy_book.site(toy) / "book" / "scorecard.html"), text_of(toy, "scorecard")
-    papers = {claim.split(".")[0] for claim in claims.load()}
-    assert len(list(page.all("caption"))) == 1 + len(papers)
-    heads = list(page.all("th"))
-    assert {given.get("scope") for given in heads} == {"row", "col"}
-    assert sum(given["scope"] == "row" for given in heads) == len(claims.load()) + len(papers) + 1
+    ledger = claims.load()
+    kinds = {(id.split(".")[0], claim.theorem) for id, claim in ledger.items()}
+    assert len(list(page.all("caption"))) == 1 + len(kinds)
+    assert {given.get("scope") for given in page.all("th")} <= {"row", "col", "rowgroup"}
+    rows = [given for given in page.all("tbody") if "data-verdict" in given]
+    assert [given["id"] for given in rows] == list(dict.fromkeys(given["id"] for given in rows))
+    assert {given["id"] for given in rows} == {f"row-{pages.anchor(id)}" for id in ledger}
     part = words_of(toy, "intro")
     assert part.count("relevance follows the distance") == 1
     assert "Phi^-1 = 2I - Phi" not in part
-    assert "relevance follows p_n" not in part
     assert "No claim of this part has been measured yet." in part
-    verdict = text.index(">not reproduced<", text.index("relevance follows the distance"))
-    assert f'href="toy/lens.html#{pages.anchor("chicchi.independent.distance")}"' in text[verdict : verdict + 300]
+    claim = text[text.index(f'id="row-{pages.anchor("chicchi.independent.distance")}"') :].partition("</tbody>")[0]
+    assert ">not reproduced<" in claim
+    assert f'href="toy/lens.html#{pages.anchor("chicchi.independent.distance")}"' in claim
+    assert f'href="{ADDRESS}/blob/main/book/toy/lens.md"' in claim
+
+
+@pytest.mark.site
+def test_numbers_and_notebooks_can_be_taken_away(toy: chapters.Book) -> None:
+    site = toy_book.site(toy)
+    rows = json.loads((site / "scorecard.json").read_text(encoding="utf-8"))
+    assert {row["id"] for row in rows} == set(claims.load())
+    (row,) = (row for row in rows if row["id"] == "chicchi.independent.distance")
+    assert (row["mean"], row["verdict"], row["chapter"]) == (pytest.approx(0.51), "not reproduced", "toy/lens")
+    with (site / "scorecard.csv").open(encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == len(rows)
+    page = Page(site / "book" / "scorecard.html")
+    assert {"../scorecard.csv", "../scorecard.json"} <= {given.get("href") for given in page.all("a")}
+    assert any(given.get("src", "").partition("?")[0] == "../_static/scorecard.js" for given in page.all("script"))
+    chapter = Page(site / "book" / "toy" / "lens.html")
+    (offered,) = (given["href"] for given in chapter.all("a") if "download" in given and ".ipynb" in given["href"])
+    record = records.path(chapters.chapter("toy/lens", toy), "paper")
+    assert (chapter.path.parent / offered).read_bytes() == record.read_bytes()
 
 
 @pytest.mark.site
@@ -210,7 +233,7 @@ def test_the_book_builds_strictly_and_is_whole(built: Path) -> None:
 
 
 @pytest.mark.site
-def test_every_measured_claim_is_shown_and_theorems_are_judged(built: Path) -> None:
+def test_every_measured_claim_is_shown_and_those_of_any_scale_are_judged(built: Path) -> None:
     book = chapters.book()
     source = "".join(chapter.path.read_text(encoding="utf-8") for chapter in chapters.runnable(book).values())
     ledger = claims.load()
@@ -221,10 +244,11 @@ def test_every_measured_claim_is_shown_and_theorems_are_judged(built: Path) -> N
     assert shown <= measured
     # what the quick profile's data cannot show, the paper's records do
     assert measured - shown <= {row.id for row in scorecard.rows("paper", book) if row.chapter}
-    assert {row.id for row in rows if row.verdict in ("identity holds", "bound holds", "not reproduced")} == judged
+    held = ("identity holds", "bound holds", "not reproduced")
+    assert {row.id for row in rows if row.verdict in held} == judged & shown
     assert shown
     text = (built / "book" / "scorecard.html").read_text(encoding="utf-8")
-    assert len(re.findall(r'href="[^"#]+#claim-', text)) == len(shown)
+    assert len(re.findall(r'href="[^"#]+#claim-', text)) == sum(len(row.readings) for row in rows)
     for name in chapters.runnable(book):
         page = (built / "book" / f"{name}.html").read_text(encoding="utf-8")
         assert "How this page was computed" in page, name

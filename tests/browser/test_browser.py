@@ -16,6 +16,7 @@ import pytest
 import toy_book
 import toy_chapters
 
+from spectral_lens import claims
 from spectral_lens.book import chapters, runner
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
@@ -294,3 +295,75 @@ def test_without_scripts_a_drawing_stands_still(chromium: "playwright.Browser", 
         assert page.locator(".lens-spectrum .names text").all_text_contents() == ["blue", "Fe <i> & more"]
         boxes = [path.bounding_box() for path in page.locator(".lens-spectrum path").all()]
         assert [box["height"] for box in boxes] == pytest.approx([0.5 * 90, 0.75 * 90], abs=6)
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The scorecard of a book that measured two claims, one of which fails."""
+    book = toy_book.make(tmp_path_factory.mktemp("scored"))
+    toy_book.record(book, "paper", changes={FAILED: [0.5, 0.51, 0.52]})
+    done = toy_book.build(book, *toy_book.STRICT, profile="paper")
+    assert done.returncode == 0, done.stderr
+    with served(toy_book.site(book)) as where:
+        yield f"{where}/book/scorecard.html"
+
+
+FAILED = "chicchi.independent.distance"
+SHOWN = "all => all.filter(row => row.checkVisibility()).map(row => row.id)"
+ROWS = ".lens-list tbody[data-verdict]"
+
+
+def row_of(claim: str) -> str:
+    return "row-claim-" + claim.replace(".", "-").replace("_", "-")
+
+
+def test_claims_are_filtered_and_the_address_keeps_it(chromium: "playwright.Browser", scored: str) -> None:
+    wrong: list[str] = []
+    ledger = claims.load()
+    with window(chromium, scored.partition("/book/")[0], wrong, "light") as page:
+        page.goto(scored, wait_until="load")
+        status = page.locator(".lens-filter [aria-live]")
+        assert status.inner_text() == f"{len(ledger)} of {len(ledger)} claims"
+        page.get_by_label("Verdict", exact=True).select_option("not reproduced")
+        assert page.eval_on_selector_all(ROWS, SHOWN) == [row_of(FAILED)]
+        assert status.inner_text() == f"1 of {len(ledger)} claims"
+        assert page.evaluate("location.hash") == "#verdict=not+reproduced"
+        assert page.locator(".lens-list h2:visible").count() == 1, "papers without a claim are gone"
+        page.reload(wait_until="load")
+        assert page.eval_on_selector_all(ROWS, SHOWN) == [row_of(FAILED)]
+        page.get_by_role("button", name="Show all").click()
+        page.wait_for_function(f"document.querySelectorAll('{ROWS}:not([hidden])').length == {len(ledger)}")
+        assert page.evaluate("location.hash") == ""
+
+        page.get_by_role("searchbox", name="Text").fill("DISTANCE follows")
+        found = page.eval_on_selector_all(ROWS, SHOWN)
+        assert row_of(FAILED) in found
+        assert len(found) < len(ledger) / 4
+        page.get_by_role("button", name="Show all").click()
+        page.locator(".lens-counts a[data-kind=theorem][data-paper=giambagli][data-verdict='identity holds']").click()
+        assert page.eval_on_selector_all(ROWS, SHOWN) == [row_of("giambagli.inverse")]
+        chosen = [page.get_by_label(name, exact=True).input_value() for name in ("Paper", "Kind", "Verdict")]
+        assert chosen == ["giambagli", "theorem", "identity holds"]
+
+        page.emulate_media(media="print")
+        assert len(page.eval_on_selector_all(ROWS, SHOWN)) == len(ledger), "on paper nothing is left out"
+        assert not page.locator(".lens-filter").is_visible()
+    assert wrong == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_scorecard_is_read_on_a_phone_in_the_dark_and_without_scripts(
+    chromium: "playwright.Browser", scored: str, scheme: str
+) -> None:
+    with window(chromium, scored.partition("/book/")[0], [], scheme) as page:
+        page.goto(scored, wait_until="load")
+        parts = ".lens-scorecard :is(p, th, td, li, a, label, select, button, summary, .lens-name, .lens-verdict)"
+        assert [found for found in page.eval_on_selector_all(parts, CONTRAST) if found[0] < 4.5] == []
+        page.set_viewport_size({"width": 390, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        box = page.locator(f"#{row_of(FAILED)} svg").bounding_box()
+        assert 250 < box["width"] < 390
+    with window(chromium, scored.partition("/book/")[0], [], scheme, scripts=False) as page:
+        page.goto(scored, wait_until="load")
+        assert page.locator(".lens-filter").count() == 0
+        assert page.locator(f"{ROWS}:visible").count() == len(claims.load())

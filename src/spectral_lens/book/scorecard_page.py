@@ -5,6 +5,7 @@ headline with its drawing, then a line for each other reading and for each secon
 """
 
 import html
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ def _kind(row: Row) -> str:
 
 def _counts(table: Sequence[Row], papers: Sequence[str], name: str) -> str:
     """How many claims of each paper have which verdict, theorems apart; each number leads to its claims."""
-    heads = "".join(f'<th scope="col">{_e(PAPERS.get(paper, (paper,))[0])}</th>' for paper in papers)
+    heads = "".join(f'<th scope="col">{_short(PAPERS.get(paper, (paper,))[0])}</th>' for paper in papers)
     body = ""
     for kind, title in _KINDS.items():
         own = [row for row in table if _kind(row) == kind]
@@ -76,6 +77,12 @@ def _counts(table: Sequence[Row], papers: Sequence[str], name: str) -> str:
         '<table class="lens-counts"><caption>Claims by verdict and paper</caption>'
         f'<thead><tr><td></td>{heads}<th scope="col">All</th></tr></thead>{body}</table>'
     )
+
+
+def _short(paper: str) -> str:
+    """The first author, and what a narrow screen has no room for."""
+    first, *_ = paper.split()
+    return f'{_e(first)}<span class="lens-rest">{_e(paper.removeprefix(first))}</span>'
 
 
 def _count(number: int, name: str, kind: str, paper: str, verdict: str) -> str:
@@ -117,7 +124,7 @@ def _claim(row: Row, links: Links) -> str:
     criterion = (
         f'<td class="lens-criterion"><p><span class="lens-name">Paper</span> {_e(cards.printed(claim))} '
         f'<span class="lens-where">({_e(claim.where)})</span></p>'
-        f'<p><span class="lens-name">Accepted</span> {_e(cards.accepted(claim.accept))}</p></td>'
+        f'<p><span class="lens-name">Accepted</span> {_whole(cards.accepted(claim.accept))}</p></td>'
     )
     told = lines > 1 or (first is not None and first.name != AS_PRINTED)
     body = f"<tr>{head}{criterion}{_measured(row, first, scale, links, first.name if first and told else '')}</tr>"
@@ -209,6 +216,11 @@ def _more(row: Row) -> str:
 def _verdict(verdict: str) -> str:
     # The sign before the words comes from the style sheet: the words say it without colour or sign.
     return f'<span class="lens-verdict lens-{verdict.replace(" ", "-")}">{verdict}</span>'
+
+
+def _whole(text: str) -> str:
+    """The text with numbers like 1e-08 that no line is broken in."""
+    return re.sub(r"\S*\de-\S+", r'<span class="lens-number">\g<0></span>', _e(text))
 
 
 def _e(text: str) -> str:
