@@ -104,6 +104,16 @@ def test_every_group_has_its_line_and_the_deciding_one_is_marked():
     assert float(drawn.one("nothing").get("d")[1:].split()[0]) == pytest.approx(drawn.place(-0.01), abs=0.06)
 
 
+def test_where_nothing_is_found_is_shown_unless_it_presses_the_rest_together():
+    claim = toy_claims.claim(accept=(None, 0.03), printed=NONE, nothing=0.04)
+    drawn = Drawing(claim, toy_claims.reading(claim, [0.010, 0.011]))
+    assert float(drawn.one("nothing").get("d")[1:].split()[0]) == pytest.approx(drawn.place(0.04), abs=0.06)
+    claim = toy_claims.claim(accept=(None, 0.03), printed=NONE, nothing=1.0)
+    drawn = Drawing(claim, toy_claims.reading(claim, [0.010, 0.011]))
+    assert drawn.all("nothing") == []
+    assert drawn.axis.high < 0.1
+
+
 def test_numbers_far_apart_stand_on_a_logarithmic_axis():
     claim = toy_claims.claim(accept=(None, 0.02), printed=NONE)
     drawn = Drawing(claim, toy_claims.reading(claim, [1.7e-4, 1.8e-4, 1.9e-4]))
@@ -157,7 +167,7 @@ def test_what_nobody_measured_shows_paper_and_range_alone():
 def test_verdicts_have_shapes_of_their_own():
     shapes = set(picture._GLYPHS.values())
     assert len(shapes) == len(picture._GLYPHS) == 6
-    assert picture.legend().count("<li>") == 6
+    assert picture.legend().count("<li>") == 7
 
 
 @pytest.mark.parametrize("values", [[0.5], [0.5, 0.5], [0.0], [1e9, 2e9], [-3.0, 5.0, 0.1]])

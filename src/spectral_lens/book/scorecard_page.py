@@ -157,10 +157,10 @@ def _second(row: Row, second: Second, scale: picture.Axis, links: Links) -> str:
 
 def _cells(row: Row, reading: Reading, drawn: str, name: str, notes: Iterable[str], end: str) -> str:
     here = _e(cards.here(row.claim, reading.measured, reading.judged))
-    shown = f'<span class="lens-name">{_e(name[:1].upper() + name[1:])}</span> ' if name else ""
+    shown = f'<p class="lens-name">{_e(name[:1].upper() + name[1:])}</p>' if name else ""
     why = "".join(f'<p class="lens-why">{_e(note)}</p>' for note in notes if note)
     return (
-        f'<td class="lens-drawn">{drawn}</td><td class="lens-here"><p>{shown}{here}</p>{_groups(row, reading)}</td>'
+        f'<td class="lens-drawn">{drawn}</td><td class="lens-here">{shown}<p>{here}</p>{_groups(row, reading)}</td>'
         f"<td><p>{_verdict(reading.judged.verdict)}</p>{why}{end}</td>"
     )
 

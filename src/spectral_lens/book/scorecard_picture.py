@@ -69,8 +69,9 @@ def axis(claim: Claim, measured: Iterable[tuple[Measured, Judgement]]) -> Axis:
     estimates = [each for _, judged in measured for each in judged.estimates.values()]
     means = [each.mean for each in estimates]
     intervals = [end for each in estimates for end in (each.low, each.high) if math.isfinite(end)]
-    nothing = [] if claim.nothing is None else [claim.nothing]
-    must = [*ends, *printed, *means, *nothing]
+    must = [*ends, *printed, *means]
+    if claim.nothing is not None and _near(claim.nothing, must):
+        must.append(claim.nothing)
     if not must:
         return Axis(0.0, 1.0)
     every = [*must, *intervals]
@@ -84,6 +85,12 @@ def axis(claim: Claim, measured: Iterable[tuple[Measured, Judgement]]) -> Axis:
             must, width = [first - 3 * (last - first), last + 3 * (last - first)], 0.0
             break
     return _linear(must, intervals, beyond=_BEYOND * width if width or narrow else math.inf)
+
+
+def _near(value: float, others: Sequence[float]) -> bool:
+    """Whether a value can be shown beside the others without pressing them together: no further than their range."""
+    width = max(others, default=value) - min(others, default=value)
+    return not width or min(others) - width <= value <= max(others) + width
 
 
 def _linear(must: Sequence[float], may: Sequence[float], beyond: float) -> Axis:
@@ -252,6 +259,7 @@ def legend() -> str:
          "the single runs, networks or images; at the edge: further out"),
         (_glyph("reproduced", "mark hollow"), "one measurement, no interval"),
         ('<path class="beyond" d="M48 10l-9-5v10Z"/>', "a mean further out"),
+        ('<path class="nothing" d="M30 0V20"/>', "what there is where there is nothing to find"),
     )  # fmt: skip
     items = "".join(
         f'<li><svg class="lens-picture" viewBox="0 0 60 20" aria-hidden="true">{drawn}</svg> {html.escape(words)}</li>'
