@@ -9,11 +9,10 @@ import statistics
 
 import pytest
 from scipy import stats
-from typer.testing import CliRunner
+from toy_chapters import page, record, write
 
 from spectral_lens.book import records, results
 from spectral_lens.book.chapters import BookError, book, chapter
-from spectral_lens.book.cli import app
 
 OF = book()
 NAME = "relevance/independent"
@@ -70,62 +69,84 @@ def test_a_record_of_ones_own(tmp_path):
     assert {row["profile"] for row in results.rows([path], OF)} == {"paper"}
 
 
-def test_two_records_side_by_side(tmp_path):
+def moved(tmp_path, by, name="moved.ipynb", **parameters):
+    """The paper record with other numbers, and other parameters where they are named."""
     document = json.loads(paper().read_text(encoding="utf-8"))
-    moved = 0.5
+    document["metadata"]["spectral_lens"]["parameters"] |= parameters
     for cell in document["cells"]:
         for output in cell.get("outputs", []):
             claim = output.get("metadata", {}).get("spectral_lens", {}).get("claim")
             if claim:
-                claim["values"] = [value + moved for value in claim["values"]]
-    other = tmp_path / "moved.ipynb"
-    other.write_text(json.dumps(document), encoding="utf-8")
+                claim["values"] = by(claim["values"])
+    (tmp_path / name).write_text(json.dumps(document), encoding="utf-8")
+    return tmp_path / name
+
+
+def shifted(values):
+    return [value + 0.5 + 0.01 * k * k for k, value in enumerate(values)]
+
+
+def test_runs_from_the_same_seeds_are_compared_one_by_one(tmp_path):
     measured = {each.id: each.values for each in records.claims(records.read(paper()))}
-    compared = results.compare(other, paper())
+    compared = results.compare(moved(tmp_path, shifted), paper())
     assert [each.claim for each in compared] == list(measured)
     for each in compared:
-        assert each.difference.mean == pytest.approx(moved)
-        if len(measured[each.claim]) > 1 and each.first.sd > 1e-12:
-            found = stats.ttest_ind([v + moved for v in measured[each.claim]], measured[each.claim], equal_var=False)
-            low, high = found.confidence_interval(0.95)
-            assert (each.difference.low, each.difference.high) == pytest.approx((low, high))
-    lines = results.side_by_side(compared).splitlines()
-    assert len(lines) == 1 + len(measured)
-    assert lines[0].split() == ["claim", "first", "second", "difference", "95%", "interval"]
+        values = measured[each.claim]
+        assert len(values) > 2
+        assert each.interval == "paired by seed"
+        low, high = stats.ttest_rel(shifted(values), values).confidence_interval(0.95)
+        assert (each.difference.low, each.difference.high) == pytest.approx((low, high))
+        assert each.difference.mean == pytest.approx(statistics.fmean(shifted(values)) - statistics.fmean(values))
+        assert each.row["first_n"] == each.row["second_n"] == len(values)
+
+
+@pytest.mark.parametrize(
+    ("by", "parameters"), [(shifted, {"first_seed": 7}), (lambda values: shifted(values)[:-1], {})]
+)
+def test_other_seeds_or_another_number_of_runs_are_apart(tmp_path, by, parameters):
+    compared = results.compare(moved(tmp_path, by, **parameters), paper())
+    measured = {each.id: each.values for each in records.claims(records.read(paper()))}
+    for each in compared:
+        values = measured[each.claim]
+        assert each.interval == "Welch"
+        low, high = stats.ttest_ind(by(values), values, equal_var=False).confidence_interval(0.95)
+        assert (each.difference.low, each.difference.high) == pytest.approx((low, high))
+
+
+def test_one_run_has_no_interval(tmp_path):
+    for each in results.compare(moved(tmp_path, lambda values: values[:1]), paper()):
+        assert (each.interval, each.difference.low) == ("none", -math.inf)
+
+
+def test_records_without_a_common_claim_are_refused():
     with pytest.raises(BookError, match="no claim in common"):
         results.compare(paper(), paper("learning/derivation"))
 
 
 def test_old_records_with_means_alone(tmp_path):
-    """They have no runs of their own: one row, judged by the interval that mean and deviation give."""
+    """They have no runs of their own: one row, with the interval that mean and deviation give, and nothing to pair."""
+    name = "chicchi.independent.distance"
     document = json.loads(paper().read_text(encoding="utf-8"))
     for cell in document["cells"]:
         for output in cell.get("outputs", []):
-            claim = output.get("metadata", {}).get("spectral_lens", {}).get("claim")
-            if claim:
-                del claim["values"]
-                claim |= {"value": 0.98, "sd": 0.01, "n": 10}
-    other = tmp_path / "old.ipynb"
-    other.write_text(json.dumps(document), encoding="utf-8")
-    row = results.rows([other], OF)[0]
+            note = output.get("metadata", {}).get("spectral_lens", {})
+            if note.get("claim", {}).get("id") == name:
+                note["claim"] = {"id": name, "value": 0.98, "sd": 0.01, "n": 10, "profile": "paper"}
+    old = tmp_path / "old.ipynb"
+    old.write_text(json.dumps(document), encoding="utf-8")
+    (row,) = (row for row in results.rows([old], OF) if row["claim"] == name)
     assert (row["value"], row["mean"], row["n"]) == (None, 0.98, 10)
-    assert row["high"] - row["mean"] == pytest.approx(2.262 * 0.01 / math.sqrt(10), rel=1e-3)
+    assert row["high"] - row["mean"] == pytest.approx(stats.t.ppf(0.975, 9) * 0.01 / math.sqrt(10))
+    (each,) = (each for each in results.compare(old, paper()) if each.claim == name)
+    assert each.interval == "Welch"
+    statistic = stats.ttest_ind_from_stats(0.98, 0.01, 10, *each.second[:1], *each.second[3:], equal_var=False)
+    assert each.difference.mean / statistic.statistic == pytest.approx(math.hypot(0.01, each.second.sd) / math.sqrt(10))
 
 
-def test_the_command(tmp_path):
-    run = CliRunner().invoke
-    found = run(app, ["results", NAME])
-    assert found.exit_code == 0
-    assert found.stdout == results.as_csv(results.rows([paper()], OF))
-    assert json.loads(run(app, ["results", NAME, "--json"]).stdout)[0]["chapter"] == NAME
-    both = run(app, ["results", "--compare", NAME, str(paper())])
-    assert both.exit_code == 0
-    assert "0 to 0" not in both.stdout.splitlines()[0]
-    for wrong, said in (
-        (["results", "nothing/there"], "no chapter"),
-        (["results", str(tmp_path / "none.ipynb")], "has no record"),
-        (["results", "--compare", NAME], "--compare takes two records"),
-    ):
-        refused = run(app, wrong)
-        assert refused.exit_code == 2
-        assert said in refused.stderr
+def test_copies_that_jupyter_keeps_are_no_records(tmp_path):
+    toy = write(tmp_path, {"one": page("One", "1")})
+    own = record(chapter("one", toy))
+    copies = own.parent / ".ipynb_checkpoints"
+    copies.mkdir()
+    shutil.copy(own, copies / "one-checkpoint.ipynb")
+    assert results.find(toy) == [own]

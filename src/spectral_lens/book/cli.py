@@ -1,72 +1,23 @@
 """The command `spectral-lens`."""
 
-import functools
-import io
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import Annotated, Any, ParamSpec
+from collections.abc import Iterable
+from typing import Annotated, Any
 
 from spectral_lens._runtime.extras import optional
 
 with optional("book"):
     import typer
 
-    from spectral_lens.book.chapters import (
-        PROFILES,
-        Book,
-        BookError,
-        book,
-        chapter,
-        runnable,
-    )
-    from spectral_lens.book.chapters import profile as settings
+    from spectral_lens.book.chapters import PROFILES, Book, BookError, book, chapter, runnable
+    from spectral_lens.book.command import Jobs, Profile, Root, aligned, app, execute, guarded, number_of_jobs
     from spectral_lens.book.parameters import descriptions, parameters, read, resolve
-
-app = typer.Typer(
-    name="spectral-lens",
-    help="Run the book's chapters, look after their records, build the site.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-
 
 _WIDE = 50  # a value that is longer pushes its own description away, not everybody's
 
-P = ParamSpec("P")
-Root = Annotated[Path | None, typer.Option("--root", help="Folder of another book.", hidden=True)]
-Jobs = Annotated[int | None, typer.Option("--jobs", metavar="N", help="Chapters at a time [cores over threads].")]
-Profile = Annotated[str, typer.Option("--profile", help="quick (embedded data) or paper (the papers' sizes).")]
-
-
-def _guarded(command: Callable[P, None]) -> Callable[P, None]:
-    """A mistake of the caller is one line and exit status 2, not a traceback.
-
-    A title with a Greek letter is no reason to stop on a terminal that has none.
-    """
-
-    @functools.wraps(command)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="replace")
-        try:
-            command(*args, **kwargs)
-        except BookError as error:
-            typer.echo(f"spectral-lens: {error}", err=True)
-            raise typer.Exit(2) from None
-        except KeyboardInterrupt:
-            typer.echo("Interrupted.", err=True)
-            raise typer.Exit(130) from None
-
-    return guarded
-
 
 @app.command("list")
-@_guarded
+@guarded
 def list_chapters(root: Root = None) -> None:
     """The chapters with code: title, and the state of the record in each profile."""
     from spectral_lens.book import records
@@ -84,13 +35,12 @@ def list_chapters(root: Root = None) -> None:
                 text += f", {made['date'][:10]}, {_cost(made)}, {verdicts(records.claims(record))}"
             cells.append(text)
         rows.append((name, found.title, *cells))
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    for row in rows:
-        typer.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    for line in aligned(rows):
+        typer.echo(line)
 
 
 @app.command()
-@_guarded
+@guarded
 def params(
     name: Annotated[str, typer.Argument(metavar="CHAPTER")], profile: Profile = "quick", root: Root = None
 ) -> None:
@@ -107,7 +57,7 @@ def params(
 
 
 @app.command()
-@_guarded
+@guarded
 def run(
     names: Annotated[list[str] | None, typer.Argument(metavar="CHAPTER...")] = None,
     parameter: Annotated[list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="e.g. digits=[3,8]")] = None,
@@ -139,7 +89,7 @@ def run(
 
 
 @app.command()
-@_guarded
+@guarded
 def check(
     profile: Profile = "paper",
     strict: Annotated[bool, typer.Option("--strict", help="Older records fail too, as before a release.")] = False,
@@ -162,33 +112,7 @@ def check(
 
 
 @app.command()
-@_guarded
-def results(
-    names: Annotated[list[str] | None, typer.Argument(metavar="CHAPTER|RECORD...")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON in place of CSV.")] = False,
-    compare: Annotated[bool, typer.Option("--compare", help="Two records side by side, with the difference.")] = False,
-    profile: Annotated[str, typer.Option("--profile", help="Of chapters: paper or quick.")] = "paper",
-    root: Root = None,
-) -> None:
-    """The measured numbers, one row per claim and run (CSV): of all records, or of those that are named.
-
-    A record is named by its chapter (in the profile) or by its file, as those in build/records/custom are.
-    """
-    from spectral_lens.book import results as numbers
-
-    of = book(root)
-    if compare and len(names or ()) != 2:
-        raise BookError("--compare takes two records, as in: results --compare CHAPTER build/records/custom/....ipynb")
-    paths = numbers.find(of, names or (), profile)
-    if compare:
-        typer.echo(numbers.side_by_side(numbers.compare(*paths)))
-        return
-    table = numbers.rows(paths, of)
-    typer.echo(numbers.as_json(table) if as_json else numbers.as_csv(table), nl=as_json)
-
-
-@app.command()
-@_guarded
+@guarded
 def build(
     profile: Profile = "quick",
     jobs: Jobs = None,
@@ -213,7 +137,7 @@ def build(
 
 
 @app.command()
-@_guarded
+@guarded
 def data(
     action: Annotated[str | None, typer.Argument(metavar="fetch", help="Download a set and check it.")] = None,
     name: Annotated[str | None, typer.Argument(metavar="NAME")] = None,
@@ -236,7 +160,7 @@ def data(
 
 
 @app.command(hidden=True)
-@_guarded
+@guarded
 def references(
     compare: Annotated[bool, typer.Option("--check", help="Only say which differ from their source.")] = False,
     root: Root = None,
@@ -256,22 +180,10 @@ def references(
 
 
 def _run(of: Book, names: Iterable[str], profile: str, overrides: dict[str, Any], number: int | None) -> None:
-    """Run, `number` at a time. Exits with 1 after failures, 130 after Ctrl-C, 143 after SIGTERM."""
-    from spectral_lens.book import jobs, progress, runner, schedule
+    from spectral_lens.book import runner
 
-    if number is not None and number < 1:
-        raise BookError(f"--jobs takes a number from 1 up, not {number}.")
-    number = number or schedule.default(settings(profile, of)["threads"])
-    plans = [runner.plan(chapter(name, of), profile, overrides) for name in names]
-    try:
-        with progress.display(len(plans), live=min(number, len(plans)) > 1) as report:
-            failed = jobs.run(plans, jobs=number, report=report)
-    except jobs.Stopped as stop:
-        typer.echo(f"\nInterrupted. Nothing half-written; not run: {', '.join(stop.left)}.", err=True)
-        raise typer.Exit(stop.status) from None
-    if failed:
-        typer.echo(f"{len(failed)} of {len(plans)} chapters failed: {', '.join(failed)}.", err=True)
-        raise typer.Exit(1)
+    number = number_of_jobs(number, profile, of)
+    execute([runner.plan(chapter(name, of), profile, overrides) for name in names], number)
 
 
 def _outdated(of: Book, profile: str, older: bool = False) -> list[str]:
@@ -288,6 +200,8 @@ def _cost(made: dict[str, Any]) -> str:
     peak = made.get("peak_memory")
     return duration(made["duration"]) + (f", {peak / 1e9:.1f} GB" if peak else "")
 
+
+from spectral_lens.book import cli_results  # noqa: E402, F401  its commands come after these
 
 if __name__ == "__main__":
     app()

@@ -22,6 +22,7 @@ _FOLDERS = {
     "quick": "build/records/quick",
     "paper": "data/runs/paper",
     "custom": "build/records/custom",
+    "second": "data/runs/second",
     REFERENCE: "tests/reference",
 }
 
@@ -81,6 +82,12 @@ def path(of: Chapter, profile: str, values: Mapping[str, Any] | None = None) -> 
             raise ValueError("A custom record is found by its parameters: give them.")
         name += "--" + hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
     return folder(of.book, profile) / f"{name}.ipynb"
+
+
+def every(of: Book, profile: str) -> list[Path]:
+    """All records of that profile that there are, without the copies that Jupyter puts beside what it has open."""
+    found = folder(of, profile).rglob("*.ipynb")
+    return sorted(path for path in found if ".ipynb_checkpoints" not in path.parts)
 
 
 def read(record: Path) -> nbformat.NotebookNode:

@@ -4,30 +4,63 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from spectral_lens import claims
 from spectral_lens.book import records
 from spectral_lens.book.chapters import Book, BookError, chapter
-from spectral_lens.claims.statistics import UnitMean, difference
+from spectral_lens.claims.ledger import AS_PRINTED
+from spectral_lens.claims.statistics import UnitMean, difference, estimate
 
-__all__ = ["COLUMNS", "Compared", "as_csv", "as_json", "compare", "find", "rows", "side_by_side"]
+__all__ = ["COLUMNS", "COMPARED", "Compared", "as_csv", "as_json", "compare", "find", "rows"]
 
 COLUMNS = (
     "claim", "reading", "group", "run", "value", "mean", "low", "high", "sd", "n", "unit", "accept_low", "accept_high",
     "printed", "verdict", "chapter", "profile", "first_seed", "date", "commit", "device", "record",
 )  # fmt: skip
+COMPARED = (
+    "claim", "reading", "group", "first", "second", "difference", "low", "high", "first_n", "second_n", "interval",
+)  # fmt: skip
 
 
 class Compared(NamedTuple):
-    """A claim (of one reading and group) in two records, and the mean of the first less that of the second."""
+    """A claim (of one reading and group) in two records, and the mean of the first less that of the second.
+
+    paired: whether the units were drawn from the same seeds and the interval is that of their differences one by one;
+    else it is Welch's, of units apart.
+    """
 
     claim: str
+    reading: str
+    group: str
     first: UnitMean
     second: UnitMean
     difference: UnitMean
+    paired: bool
+
+    @property
+    def name(self) -> str:
+        """Claim, reading where it is not as printed, and group, in words."""
+        reading = "" if self.reading == AS_PRINTED else self.reading
+        return ", ".join(part for part in (self.claim, reading, self.group) if part)
+
+    @property
+    def interval(self) -> str:
+        """What the interval is: "paired by seed", "Welch", or "none" where there is one unit alone."""
+        if not math.isfinite(self.difference.low):
+            return "none"
+        return "paired by seed" if self.paired else "Welch"
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The columns `COMPARED`."""
+        numbers = {"first": self.first.mean, "second": self.second.mean, "difference": self.difference.mean}
+        ends = {"low": self.difference.low, "high": self.difference.high}
+        units = {"first_n": self.first.n, "second_n": self.second.n}
+        named = {"claim": self.claim, "reading": self.reading, "group": self.group}
+        return named | numbers | ends | units | {"interval": self.interval}
 
 
 def find(of: Book, names: Sequence[str] = (), profile: str = "paper") -> list[Path]:
@@ -36,9 +69,7 @@ def find(of: Book, names: Sequence[str] = (), profile: str = "paper") -> list[Pa
     Raises BookError for what is neither, and for a chapter without a record.
     """
     if not names:
-        return sorted(
-            path for kind in ("paper", "quick", "custom") for path in records.folder(of, kind).rglob("*.ipynb")
-        )
+        return [path for kind in ("paper", "quick", "custom") for path in records.every(of, kind)]
     found = []
     for name in names:
         path = Path(name)
@@ -65,58 +96,80 @@ def rows(paths: Iterable[Path], of: Book) -> list[dict[str, Any]]:
             "chapter": made["chapter"],
             "profile": _profile(path, of, made),
             "first_seed": first,
-            "date": made["date"],
-            "commit": made["commit"],
-            "device": made["device"],
+            **{name: made.get(name) for name in ("date", "commit", "device")},
             "record": _shown(path, of),
         }
         for measured in records.claims(record):
-            claim = ledger.get(measured.id)
-            judged = _judged(claim, measured)
-            for group, interval in (claims.judge(claim, measured) if claim else measured).estimates.items():
+            judged, estimates = _judged(ledger.get(measured.id), measured)
+            for group, interval in estimates.items():
                 for run, value in enumerate(measured.groups.get(group, (None,))):
                     own = {"group": group, "run": run if first is None else first + run, "value": value}
                     found.append({**judged, **own, **interval._asdict(), **where})
     return [{name: row[name] for name in COLUMNS} for row in found]
 
 
-def _judged(claim: claims.Claim | None, measured: claims.Measured) -> dict[str, Any]:
-    low, high = claim.accept or (None, None) if claim else (None, None)
+def _judged(claim: claims.Claim | None, measured: claims.Measured) -> tuple[dict[str, Any], Mapping[str, UnitMean]]:
+    """What the ledger says of it, and the estimate of each group as it is judged by."""
+    if claim is None:
+        blank = dict.fromkeys(("unit", "accept_low", "accept_high", "printed"))
+        return {
+            "claim": measured.id, "reading": measured.reading, **blank, "verdict": "not in the ledger",
+        }, measured.estimates  # fmt: skip
+    judged, (low, high) = claims.judge(claim, measured), claim.accept or (None, None)
     return {
         "claim": measured.id,
-        "reading": measured.reading or (claim.reading if claim else ""),
-        "unit": claim.unit if claim else "",
+        "reading": measured.reading or claim.reading,
+        "unit": claim.unit,
         "accept_low": low,
         "accept_high": high,
-        "printed": claim.printed.text if claim else None,
-        "verdict": claims.judge(claim, measured).verdict if claim else "not in the ledger",
-    }
+        "printed": claim.printed.text,
+        "verdict": judged.verdict,
+    }, judged.estimates
 
 
 def compare(first: Path, second: Path) -> list[Compared]:
     """The claims that both records measured, in the order of the first, by reading and group.
 
-    Raises BookError where there is none.
+    Two runs of one chapter from the same first seed drew the same: where a group has the same number of units in both,
+    the interval is that of the differences unit by unit, which is free of what the draws have in common. Else it is
+    Welch's.  Raises BookError where there is no claim in common.
     """
-    one, two = (_by_name(records.claims(records.read(path))) for path in (first, second))
-    both = [name for name in one if name in two]
-    if not both:
+    one, two = (records.read(path) for path in (first, second))
+    same_draws = _drawn(one) is not None and _drawn(one) == _drawn(two)
+    ours, theirs = (dict(_groups(record)) for record in (one, two))
+    found = []
+    for key, (units, mean) in ours.items():
+        if key not in theirs:
+            continue
+        others, other = theirs[key]
+        paired = same_draws and 0 < len(units) == len(others)
+        apart = estimate([a - b for a, b in zip(units, others, strict=True)]) if paired else difference(mean, other)
+        found.append(Compared(*key, mean, other, apart, paired))
+    if not found:
         raise BookError(f"{first} and {second} have no claim in common.")
-    return [Compared(name, one[name], two[name], difference(one[name], two[name])) for name in both]
-
-
-def _by_name(measured: Iterable[claims.Measured]) -> dict[str, UnitMean]:
-    found = {}
-    for each in measured:
-        for group, interval in each.estimates.items():
-            found[", ".join(part for part in (each.id, each.reading, group) if part)] = interval
     return found
 
 
-def as_csv(table: Sequence[dict[str, Any]]) -> str:
+def _drawn(record: Any) -> tuple[str, int] | None:
+    """What the draws follow from: chapter and first seed."""
+    made = records.provenance(record)
+    seed = made["parameters"].get("first_seed")
+    return None if seed is None else (made["chapter"], seed)
+
+
+def _groups(record: Any) -> Iterator[tuple[tuple[str, str, str], tuple[Sequence[float], UnitMean]]]:
+    """(claim, reading, group), and its units with their mean."""
+    ledger = claims.load()
+    for each in records.claims(record):
+        reading = each.reading or (ledger[each.id].reading if each.id in ledger else AS_PRINTED)
+        for group, mean in each.estimates.items():
+            yield (each.id, reading, group), (each.groups.get(group, ()), mean)
+
+
+def as_csv(table: Sequence[dict[str, Any]], columns: Sequence[str] = COLUMNS) -> str:
     """The rows as comma-separated values with a header; what is not there, and an end that is infinite, is empty."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: _plain(value) for name, value in row.items()} for row in table)
     return text.getvalue()
@@ -126,19 +179,6 @@ def as_json(table: Sequence[dict[str, Any]]) -> str:
     """The rows as a list of objects; what is not there, and an end that is infinite, is null."""
     return json.dumps(
         [{name: _plain(value) for name, value in row.items()} for row in table], indent=1, allow_nan=False
-    )
-
-
-def side_by_side(compared: Sequence[Compared]) -> str:
-    """A line for each claim: both means, and their difference with its 95% interval."""
-    lines = [["claim", "first", "second", "difference", "95% interval"]]
-    for each in compared:
-        ends = f"{each.difference.low:.3g} to {each.difference.high:.3g}"
-        means = (f"{value:.4g}" for value in (each.first.mean, each.second.mean, each.difference.mean))
-        lines.append([each.claim, *means, ends])
-    widths = [max(len(line[k]) for line in lines) for k in range(5)]
-    return "\n".join(
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
 
 
