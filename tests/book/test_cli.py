@@ -55,6 +55,8 @@ def runs(monkeypatch):
         made.metadata[records.META] = {
             "code": records.code_hash(made),
             "ran": {"devices": {"gone": "0" * 12}} if noted.older else {},
+            "chapter": plan.chapter.name,
+            "base": plan.base,
             "parameters": plan.parameters,
             "date": "2025-01-02T03:04:05+00:00",
             "duration": 1.5 if plan.profile == "quick" else 1500.0,
@@ -84,6 +86,43 @@ def test_run_and_list(call, runs):
         "current, 2025-01-02, 25 min 00 s, 1.3 GB, 2 identities hold, 1 undecided"
         in call("list").stdout.splitlines()[1]
     )
+
+
+def test_runs_of_ones_own(call, runs):
+    assert "run of your own" not in call("list").stdout
+    call("run", "part/two", "-p", "a=7", "-p", f"free={list(range(40))}")
+    call("run", "one", "--profile", "paper", "-p", "a=7")
+    head, one, two = call("list").stdout.splitlines()[-3:]
+    assert head.split() == ["run", "of", "your", "own", "with", "state"]
+    assert one.split(None, 1)[0].startswith("build/records/custom/one--")
+    assert one.split(None, 1)[1].startswith("paper: a=7  ")
+    assert one.endswith("current, 2025-01-02, 25 min 00 s, 1.3 GB, 2 identities hold, 1 quick only")
+    assert "  quick: a=7, free=[0, 1, 2, 3" in two
+    assert "...  current" in two
+    assert "run of your own" not in call("list", "--no-custom").stdout
+    runs.older = True
+    call("run", "one", "--profile", "paper", "-p", "a=7", "--again")
+    assert "older, 2025-01-02" in call("list").stdout.splitlines()[-2]
+
+
+def test_the_same_run_again_computes_nothing(call, runs):
+    first = call("run", "one", "part/two", "-p", "a=7").stdout
+    assert "build/records/custom/one--" in first
+    again = call("run", "one", "part/two", "-p", "a=7")
+    assert (again.exit_code, len(runs)) == (0, 2)
+    for line in again.stdout.splitlines():
+        assert line.startswith("current: build/records/custom/")
+        assert line.endswith(".ipynb (--again computes it anew)")
+        assert line.split()[1] in first
+    call("run", "one", "-p", "a=8")
+    assert [name for name, *_ in runs[2:]] == ["one"]
+    call("run", "one", "part/two", "-p", "a=8")
+    call("run", "one", "-p", "a=8", "--again")
+    call("run", "one", "-p", "a=8", "--profile", "paper")
+    assert [name for name, *_ in runs[3:]] == ["part/two", "one", "one"]
+    call("run", "one")
+    call("run", "one")
+    assert [profile for _, profile, _ in runs[6:]] == ["quick", "quick"]
 
 
 def test_several_go_on_after_a_failure(call, runs):

@@ -53,20 +53,29 @@ def write(root: Path, pages: Mapping[str, str], quick: str = "", paper: str = ""
 
 def record(of, profile="quick", ran=None, **changes):
     """A record of the chapter as it is now, written without a run; one in which the functions `ran` ran."""
+    values = resolve(of, "quick" if profile == "reference" else profile)
+    return _written(of, records.path(of, profile), {"profile": profile, "parameters": values} | changes, ran)
+
+
+def custom(plan, ran=None, **changes):
+    """The record that a run of the plan would leave, written without a run."""
+    made = {"profile": plan.profile, "base": plan.base, "parameters": plan.parameters, "date": "2026-01-02T03:04:05"}
+    return _written(plan.chapter, plan.target, made | changes, ran)
+
+
+def _written(of, where, about, ran):
     made = nbformat.from_dict(of.notebook)
     [*_, last] = [cell for cell in made.cells if cell.cell_type == "code"]
     last.outputs = [nbformat.v4.new_output("stream", text="0.25\n")]
     cells = [cell.source for cell in made.cells if cell.cell_type == "code"]
     made.metadata[records.META] = {
         "chapter": of.name,
-        "profile": profile,
-        "parameters": resolve(of, "quick" if profile == "reference" else profile),
         "code": records.code_hash(made),
         "ran": fingerprints.index(of.book.package).snapshot(ran or {}, cells),
         "data": [],
-    } | changes
-    records.write(made, records.path(of, profile))
-    return records.path(of, profile)
+    } | about
+    records.write(made, where)
+    return where
 
 
 def edit(of, old, new):

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from spectral_lens._runtime.extras import optional
 
@@ -13,18 +13,25 @@ with optional("book"):
     from spectral_lens.book.command import Jobs, Profile, Root, aligned, app, execute, guarded, number_of_jobs
     from spectral_lens.book.parameters import descriptions, parameters, read, resolve
 
+if TYPE_CHECKING:  # slow to import
+    from spectral_lens.book.customs import Custom
+
 _WIDE = 50  # a value that is longer pushes its own description away, not everybody's
 
 
 @app.command("list")
 @guarded
-def list_chapters(root: Root = None) -> None:
-    """The chapters with code: title, and the state of the record in each profile."""
-    from spectral_lens.book import records
-    from spectral_lens.book.progress import verdicts
+def list_chapters(
+    custom: Annotated[bool, typer.Option("--custom/--no-custom", help="With the runs of your own, or without.")] = True,
+    root: Root = None,
+) -> None:
+    """The chapters with code: title, and the state of the record in each profile; below them the runs of your own."""
+    from spectral_lens.book import customs, records
+    from spectral_lens.book.progress import cost, verdicts
 
+    of = book(root)
     rows: list[tuple[str, ...]] = [("chapter", "title", *PROFILES)]
-    for name, found in runnable(book(root)).items():
+    for name, found in runnable(of).items():
         cells = []
         for profile in PROFILES:
             state = records.status(found, profile)
@@ -32,11 +39,15 @@ def list_chapters(root: Root = None) -> None:
             if state.usable:
                 record = records.read(records.path(found, profile))
                 made = records.provenance(record)
-                text += f", {made['date'][:10]}, {_cost(made)}, {verdicts(records.claims(record))}"
+                text += f", {made['date'][:10]}, {cost(made)}, {verdicts(records.claims(record))}"
             cells.append(text)
         rows.append((name, found.title, *cells))
     for line in aligned(rows):
         typer.echo(line)
+    if custom and (runs := customs.every(of)):
+        typer.echo("")
+        for line in aligned([("run of your own", "with", "state"), *(_custom(run, of) for run in runs)]):
+            typer.echo(line)
 
 
 @app.command()
@@ -66,13 +77,15 @@ def run(
     older: Annotated[
         bool, typer.Option("--older", help="Those, and those whose record is older than the code.")
     ] = False,
+    again: Annotated[bool, typer.Option("--again", help="With -p: even what stands there from the same code.")] = False,
     jobs: Jobs = None,
     profile: Profile = "quick",
     root: Root = None,
 ) -> None:
     """Run chapters and keep their records.
 
-    With -p the record goes to build/records/custom and leaves the profile's own record alone.
+    With -p the record goes to build/records/custom and leaves the profile's own record alone. What stands there with
+    the same parameters, from the same code and files, is not computed again.
     """
     of = book(root)
     if bool(names) + every + (stale or older) != 1:
@@ -85,7 +98,7 @@ def run(
     if not chosen:
         typer.echo("All records are current.")
         return
-    _run(of, chosen, profile, overrides, jobs)
+    _run(of, chosen, profile, overrides, jobs, again)
 
 
 @app.command()
@@ -179,11 +192,33 @@ def references(
         raise typer.Exit(1)
 
 
-def _run(of: Book, names: Iterable[str], profile: str, overrides: dict[str, Any], number: int | None) -> None:
-    from spectral_lens.book import runner
+def _run(
+    of: Book, names: Iterable[str], profile: str, overrides: dict[str, Any], number: int | None, again: bool = False
+) -> None:
+    from spectral_lens.book import customs, runner
 
     number = number_of_jobs(number, profile, of)
-    execute([runner.plan(chapter(name, of), profile, overrides) for name in names], number)
+    plans = [runner.plan(chapter(name, of), profile, overrides) for name in names]
+    there = {} if again else customs.there(plans)
+    for path, state in there.items():
+        typer.echo(f"{state.state}: {path.relative_to(of.root)} (--again computes it anew)")
+    if left := [plan for plan in plans if plan.target not in there]:
+        execute(left, number)
+
+
+def _custom(run: "Custom", of: Book) -> tuple[str, str, str]:
+    """The record, what it was given, its state with date, cost and verdicts."""
+    from spectral_lens.book.progress import cost, verdicts
+
+    given = ", ".join(f"{name}={_short(repr(value))}" for name, value in run.differs.items())
+    told = [run.state, run.made.get("date", "")[:10], cost(run.made) if "duration" in run.made else ""]
+    told += [verdicts(run.claims)] if run.made else []
+    place = run.path.relative_to(of.root).as_posix()
+    return place, f"{run.base}: {given}" if run.base else "", ", ".join(filter(None, told))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _WIDE else text[: _WIDE - 3] + "..."
 
 
 def _outdated(of: Book, profile: str, older: bool = False) -> list[str]:
@@ -191,14 +226,6 @@ def _outdated(of: Book, profile: str, older: bool = False) -> list[str]:
 
     wanted = ("stale", "missing", "older") if older else ("stale", "missing")
     return [name for name, found in runnable(of).items() if records.status(found, profile).state in wanted]
-
-
-def _cost(made: dict[str, Any]) -> str:
-    """How long a run took and, where the record knows, what memory at its peak: "12 min 05 s, 1.3 GB"."""
-    from spectral_lens.book.pages import duration
-
-    peak = made.get("peak_memory")
-    return duration(made["duration"]) + (f", {peak / 1e9:.1f} GB" if peak else "")
 
 
 from spectral_lens.book import cli_results  # noqa: E402, F401  its commands come after these

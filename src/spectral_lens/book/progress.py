@@ -4,7 +4,8 @@ import contextlib
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -33,8 +34,9 @@ class Lines:
             self.say(f"\n{error}\n", err=True)
             return
         record = records.read(plan.target)
-        took, judged = records.provenance(record)["duration"], verdicts(records.claims(record))
-        self.say(f"{plan.chapter.name}: {took:.1f} s, {judged}, {plan.target.relative_to(plan.chapter.book.root)}")
+        made, judged = records.provenance(record), verdicts(records.claims(record))
+        name, where = plan.chapter.name, plan.target.relative_to(plan.chapter.book.root)
+        self.say(f"{name}: {made['duration']:.1f} s, {judged}, {where}")
 
     def tick(self, *, left: float | None) -> None:
         """Nothing: a log does not move."""
@@ -82,6 +84,16 @@ def display(total: int, *, live: bool) -> Iterator[Lines]:
     # No thread of rich's own: the run looks at the clock every second anyway.
     with Progress(*columns, console=Console(), auto_refresh=False, transient=True) as progress:
         yield Live(progress, total)
+
+
+def cost(made: Mapping[str, Any]) -> str:
+    """How long a run took and, where the record knows, what memory at its peak.
+
+    >>> cost({"duration": 725.0, "peak_memory": 1.3e9}), cost({"duration": 1.5})
+    ('12 min 05 s, 1.3 GB', '1.5 s')
+    """
+    peak = made.get("peak_memory")
+    return duration(made["duration"]) + (f", {peak / 1e9:.1f} GB" if peak else "")
 
 
 _PLURAL = {"identity holds": "identities hold", "bound holds": "bounds hold"}

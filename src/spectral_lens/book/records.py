@@ -74,13 +74,14 @@ def folder(of: Book, profile: str) -> Path:
     return of.root / _FOLDERS[profile]
 
 
-def path(of: Chapter, profile: str, values: Mapping[str, Any] | None = None) -> Path:
-    """Where the chapter's record stands; one of the profile "custom" is told apart by its parameters `values`."""
+def path(of: Chapter, profile: str, values: Mapping[str, Any] | None = None, base: str = "quick") -> Path:
+    """Where the chapter's record stands; a custom one is told apart by its parameters `values` and its base profile."""
     name = of.name.replace("/", "__") if profile == REFERENCE else of.name
     if profile == "custom":
         if values is None:
             raise ValueError("A custom record is found by its parameters: give them.")
-        name += "--" + hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+        told = json.dumps(values if base == "quick" else [base, values], sort_keys=True)
+        name += "--" + hashlib.sha256(told.encode()).hexdigest()[:8]
     return folder(of.book, profile) / f"{name}.ipynb"
 
 
@@ -118,8 +119,15 @@ def write(notebook: nbformat.NotebookNode, to: Path) -> None:
 
 def status(of: Chapter, profile: str) -> Status:
     """How the profile's record stands to the chapter as it is now; nothing is run."""
-    where = path(of, profile)
     values = resolve(of, "quick" if profile == REFERENCE else profile)
+    return compared(of, path(of, profile), values, witness=profile == "paper")
+
+
+def compared(of: Chapter, where: Path, values: Mapping[str, Any], *, witness: bool = False) -> Status:
+    """How the record in that file stands to the chapter as it is now with the parameters `values`.
+
+    witness: whether the chapter's quick reference may vouch for it where code has changed.
+    """
     if not where.is_file():
         return Status("missing", "no record yet")
     try:
@@ -141,7 +149,7 @@ def status(of: Chapter, profile: str) -> Status:
     if not changed:
         return Status("current")
     names = tuple(index.dotted(place) for place in changed)
-    why = _objection(of, made.get("replay"), index, changed) if profile == "paper" else ""
+    why = _objection(of, made.get("replay"), index, changed) if witness else ""
     return Status("verified" if why is None else "older", why or "", names)
 
 
@@ -165,9 +173,10 @@ def replayed(of: Chapter, ran: fingerprints.Ran) -> dict[str, Any] | None:
 def provenance(record: nbformat.NotebookNode) -> dict[str, Any]:
     """Where the record comes from.
 
-    chapter, profile, parameters, code, ran (see `fingerprints.Index.snapshot`), replay (see `replay.kept`), commit,
-    dirty, date (UTC, ISO), duration (s), cpu_seconds, peak_memory (bytes), device, threads, versions, data. Raises
-    KeyError for a notebook that is no record.
+    chapter, profile, base (the profile that a custom run started from), parameters, code, ran (see
+    `fingerprints.Index.snapshot`), replay (see `replay.kept`), commit, dirty, date (UTC, ISO), duration (s),
+    cpu_seconds, peak_memory (bytes), device, threads, versions, data; where there are any, files (hashes of what
+    parameters name) and warnings (each once). Raises KeyError for a notebook that is no record.
     """
     return record.metadata[META]
 

@@ -1,6 +1,5 @@
 """Runs chapters: text to notebook, kernel, cleaned record with its provenance."""
 
-import ast
 import contextlib
 import os
 import platform
@@ -16,11 +15,10 @@ from typing import Any
 
 import nbformat
 
-from spectral_lens import claims as ledger
-from spectral_lens._runtime import files, resources
-from spectral_lens.book import fingerprints, origin, records, syntax
+from spectral_lens._runtime import resources
+from spectral_lens.book import checks, fingerprints, origin, records
 from spectral_lens.book.chapters import BookError, Chapter, profile
-from spectral_lens.book.parameters import descriptions, resolve
+from spectral_lens.book.parameters import resolve
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 _VERSIONS = ("torch", "numpy")
@@ -42,12 +40,13 @@ class Plan:
     base: str  # the profile whose environment and other values count
     parameters: dict[str, Any]
     target: Path
+    kind: str = ""  # what tells it apart from other runs of the profile
 
     @property
     def failed(self) -> Path:
         """Where the notebook of a failed run is kept (its log beside it, as .log)."""
-        name = self.target.relative_to(records.folder(self.chapter.book, self.profile))
-        return self.chapter.book.root / "build" / "failed" / self.profile / name
+        folder = self.chapter.book.root / "build" / "failed" / (self.kind or self.profile)
+        return folder / Path(self.chapter.name).with_name(self.target.name)
 
 
 def plan(of: Chapter, profile_name: str = "quick", overrides: Mapping[str, Any] | None = None) -> Plan:
@@ -59,12 +58,12 @@ def plan(of: Chapter, profile_name: str = "quick", overrides: Mapping[str, Any] 
     data folder in nobody's home, and where the record could not be written.
     """
     values = resolve(of, profile_name, overrides)
-    _check_files(of, values)
+    checks.files(of, values)
     data_folder()
-    _check_claims(of)
+    checks.claims(of)
     name = "custom" if overrides else profile_name
-    target = records.path(of, name, values)
-    _check_target(target)
+    target = records.path(of, name, values, profile_name)
+    checks.target(target)
     return Plan(of, name, profile_name, values, target)
 
 
@@ -79,7 +78,9 @@ def run(of: Plan, *, show_progress: bool = False) -> Path:
     from spectral_lens.book.execution import CellFailed, execute
 
     chapter = of.chapter
-    _check_target(of.target)  # again: a plan may have waited for hours
+    checks.target(of.target)  # again: a plan may have waited for hours
+    checks.files(chapter, of.parameters)
+    read = checks.contents(chapter, of.parameters)
     index = fingerprints.index(chapter.book.package)  # before the run: what is edited meanwhile must not count as run
     commit, dirty = origin.commit(chapter.book.root)
     date, clock = datetime.now(UTC), time.perf_counter()
@@ -104,7 +105,7 @@ def run(of: Plan, *, show_progress: bool = False) -> Path:
         "parameters": of.parameters,
         "code": records.code_hash(chapter.notebook),
         "ran": ran,
-        "replay": records.replayed(chapter, ran) if of.profile == "paper" else None,
+        "replay": records.replayed(chapter, ran) if of.profile != "quick" else None,
         "commit": commit,
         "dirty": dirty,
         "date": date.isoformat(timespec="seconds"),
@@ -115,6 +116,7 @@ def run(of: Plan, *, show_progress: bool = False) -> Path:
         "threads": done.note.get("threads", profile(of.base, chapter.book)["threads"]),
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in _VERSIONS}},
         "data": records.carried(record, "data"),
+        **({"files": read} if read else {}),
     }
     try:
         records.write(record, of.target)
@@ -182,63 +184,6 @@ def _outputs(outputs: Iterable[nbformat.NotebookNode]) -> list[nbformat.Notebook
             continue  # a progress bar that found ipywidgets
         kept.append(output)
     return kept
-
-
-def _check_claims(of: Chapter) -> None:
-    try:
-        known, seen = ledger.load(), set()
-    except ValueError as error:
-        raise BookError(str(error)) from None
-    for number, cell in enumerate((c for c in of.notebook.cells if c.cell_type == "code"), 1):
-        try:
-            nodes = list(ast.walk(ast.parse(syntax.without_magics(cell.source))))
-        except SyntaxError as error:
-            raise BookError(
-                f"{of.name}: code cell {number} does not parse: {error.msg} (line {error.lineno})."
-            ) from None
-        for node in nodes:
-            if (
-                not isinstance(node, ast.Call)
-                or ast.unparse(node.func) not in ("measure", "claims.measure")
-                or not node.args
-            ):
-                continue
-            id = node.args[0].value if isinstance(node.args[0], ast.Constant) else None
-            if not isinstance(id, str):
-                continue
-            if id not in known:
-                raise BookError(f"{of.name}: code cell {number} measures {id!r}, which is not in book/claims.yml.")
-            reading = next((ast.unparse(k.value) for k in node.keywords if k.arg == "reading"), "")
-            if (id, reading) in seen:
-                raise BookError(f"{of.name}: code cell {number} measures {id!r} a second time in one reading.")
-            seen.add((id, reading))
-
-
-def _check_files(of: Chapter, values: Mapping[str, Any]) -> None:
-    for name, said in descriptions(of).items():
-        if path := _file(said, values[name]):
-            try:
-                with resources.named(path).open("rb"):
-                    pass
-            except OSError as error:
-                raise BookError(f"{of.name}: {name}={values[name]} cannot be read ({error.strerror}).") from None
-            except ValueError as error:
-                raise BookError(f"{of.name}: {name}: {error}") from None
-
-
-def _file(said: str, value: Any) -> str:
-    """The file that a parameter names: all of "file ...", of "function ..." what stands before the function."""
-    if said.startswith("file "):
-        return str(value or "")
-    path = str(value).rpartition(":")[0] if said.startswith("function ") else ""
-    return path if path.endswith(".py") else ""
-
-
-def _check_target(target: Path) -> None:
-    try:
-        files.check_writable(target)
-    except OSError as error:
-        raise BookError(f"The record {target} cannot be written ({error}): make room for it, then run again.") from None
 
 
 def _keep(of: Plan, error: Any) -> str:
