@@ -12,6 +12,7 @@ from toy_chapters import page, write
 
 def test_log_has_no_control_characters(tmp_path):
     noisy = "import os, sys\nos.write(2, b'\\x1b[31mraw')\nprint('bar', end='\\r', file=sys.stderr)\n1"
+    noisy += "\nimport warnings\nwarnings.warn('mind\\n\\x1b[31m the gap')"
     write(tmp_path, {"one": page("One", noisy), "bad": page("Bad", noisy, "1 / 0")})
     command = [sys.executable, "-m", "spectral_lens.book.cli", "run", "one", "bad", "--jobs", "2"]
     done = subprocess.run([*command, "--root", str(tmp_path)], capture_output=True, check=False)
@@ -21,8 +22,8 @@ def test_log_has_no_control_characters(tmp_path):
         assert "raw" not in text
     lines = done.stdout.decode().splitlines()
     assert lines[:2] == ["one (quick) ...", "bad (quick) ..."]
-    assert len(lines) == 3
     assert lines[2].endswith(" s, no claims, build/records/quick/one.ipynb")
+    assert lines[3:] == ["one: 1 warning:", "    UserWarning: mind [31m the gap"]
     assert done.stderr.decode().splitlines()[-1] == "1 of 2 chapters failed: bad."
 
 

@@ -222,6 +222,24 @@ def test_the_home_folder_of_nobody_is_found_before_the_kernel_starts(monkeypatch
         runner.plan(one)
 
 
+def test_warnings_are_kept_in_their_cell_and_in_the_provenance(tmp_path):
+    """Category and message in one line; neither the paths and lines of code beside them nor a progress bar."""
+    cells = [
+        "print('bar', end='\\r', file=sys.stderr)\nwarn('two\\nlines \\x1b[31m', RuntimeWarning)\nprint('said')",
+        "for k in (1, 1, 2): warn(f'number {k}')\nwith warnings.catch_warnings(action='ignore'): warn('unheard')",
+        "with warnings.catch_warnings(record=True) as caught: warn('caught')\nprint(len(caught))",
+    ]
+    start = "import sys, warnings\nfrom warnings import warn\nwarnings.simplefilter('always')"
+    toy = write(tmp_path, {"p": page("P", start, *cells)})
+    record = records.read(runner.run(runner.plan(chapter("p", toy))))
+    told = ["RuntimeWarning: two lines [31m", "UserWarning: number 1", "UserWarning: number 2"]
+    assert records.provenance(record)["warnings"] == told
+    *_, first, second, third = (cell.outputs for cell in record.cells if cell.cell_type == "code")
+    assert [(o.name, o.text) for o in first] == [("stdout", "said\n"), ("stderr", f"{told[0]}\n")]
+    assert [(o.name, o.text) for o in second] == [("stderr", f"{told[1]}\n{told[2]}\n")]
+    assert [(o.name, o.text) for o in third] == [("stdout", "1\n")]
+
+
 def test_a_run_says_which_files_it_read(tmp_path):
     cell = 'table = ""  # file of numbers\nother = ""  # file of others'
     toy = write(tmp_path / "root", {"one": page("One", "1", parameters=cell)})

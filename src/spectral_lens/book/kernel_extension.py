@@ -1,9 +1,10 @@
-"""IPython extension inside a chapter's kernel: notes what ran, what it cost, on which device, with how many threads."""
+"""IPython extension inside a chapter's kernel: notes what ran, what it warned of, what it cost, and where."""
 
 import json
 import os
 import resource
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,36 @@ def load_ipython_extension(shell: Any) -> None:
     """Record from now on, and leave a note after every cell: the end of a kernel calls nobody."""
     recorder = package_recorder()
     recorder.start()
-    shell.events.register("post_run_cell", lambda result: note(recorder))
+    heard, said = listen(), list[tuple[int, str]]()
+
+    def after(result: Any) -> None:
+        said.extend((result.execution_count, text) for text in heard)
+        heard.clear()
+        note(recorder, said)
+
+    shell.events.register("post_run_cell", after)
 
 
-def note(recorder: Recorder) -> None:
-    """Write the note; torch is asked only where the chapter imported it."""
-    found: dict[str, Any] = {"ran": recorder.ran(), **cost()}
+def listen() -> list[str]:
+    """The warnings from now on as they come: category and message in one line."""
+    heard: list[str] = []
+    show = warnings.showwarning
+
+    def hear(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+        text = " ".join(f"{category.__name__}: {message}".split())
+        heard.append("".join(filter(str.isprintable, text)))
+        show(message, category, *where, **more)
+
+    warnings.showwarning = hear
+    return heard
+
+
+def note(recorder: Recorder, said: list[tuple[int, str]]) -> None:
+    """Write the note, with the warnings `said` and the execution count of each one's cell.
+
+    torch is asked only where the chapter imported it.
+    """
+    found: dict[str, Any] = {"ran": recorder.ran(), "warnings": said, **cost()}
     torch = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "get_num_threads"):
         used = torch.cuda.is_available() and torch.cuda.is_initialized()

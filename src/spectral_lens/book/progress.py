@@ -37,6 +37,10 @@ class Lines:
         made, judged = records.provenance(record), verdicts(records.claims(record))
         name, where = plan.chapter.name, plan.target.relative_to(plan.chapter.book.root)
         self.say(f"{name}: {made['duration']:.1f} s, {judged}, {where}")
+        if said := made.get("warnings", ()):
+            self.say(f"{name}: {len(said)} warning{'s' * (len(said) > 1)}:")
+        for text in said:
+            self.say(f"    {text}")
 
     def tick(self, *, left: float | None) -> None:
         """Nothing: a log does not move."""

@@ -95,7 +95,8 @@ def run(of: Plan, *, show_progress: bool = False) -> Path:
     except CellFailed as error:
         raise ChapterFailed(_keep(of, error)) from None
     duration = time.perf_counter() - clock
-    record = clean(done.notebook, chapter.notebook)
+    said = [(count, text) for count, text in done.note.get("warnings", ())]
+    record = clean(done.notebook, chapter.notebook, said)
     cells = [cell.source for cell in chapter.notebook.cells if cell.cell_type == "code"]
     ran = index.snapshot(done.note.get("ran", {}), cells)
     record.metadata[records.META] = {
@@ -117,6 +118,7 @@ def run(of: Plan, *, show_progress: bool = False) -> Path:
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in _VERSIONS}},
         "data": records.carried(record, "data"),
         **({"files": read} if read else {}),
+        **({"warnings": list(dict.fromkeys(text for _, text in said))} if said else {}),
     }
     try:
         records.write(record, of.target)
@@ -153,8 +155,17 @@ def data_folder() -> dict[str, str]:
         raise BookError(f"{_DATA}={named} is in a home folder that there is not: name the whole path.") from None
 
 
-def clean(executed: nbformat.NotebookNode, source: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The executed notebook without times, progress and random ids; cells keep the ids and tags of `source`."""
+def clean(
+    executed: nbformat.NotebookNode, source: nbformat.NotebookNode, said: Iterable[tuple[int, str]] = ()
+) -> nbformat.NotebookNode:
+    """The executed notebook without times, progress and random ids; cells keep the ids and tags of `source`.
+
+    said: the warnings, each with the execution count of its cell: the only thing that is kept of stderr, without the
+    paths and lines of code that Python writes with them.
+    """
+    warned: dict[int, dict[str, None]] = {}
+    for count, text in said:
+        warned.setdefault(count, {})[f"{text}\n"] = None
     record = nbformat.from_dict(executed)
     record.metadata = nbformat.from_dict(
         {k: v for k, v in record.metadata.items() if k in ("kernelspec", "language_info")}
@@ -168,6 +179,8 @@ def clean(executed: nbformat.NotebookNode, source: nbformat.NotebookNode) -> nbf
             cell["id"], cell.metadata = original["id"], nbformat.from_dict(original.metadata)
         if cell.cell_type == "code":
             cell.outputs = _outputs(cell.outputs)
+            if texts := warned.get(cell.execution_count):
+                cell.outputs.append(nbformat.v4.new_output("stream", name="stderr", text="".join(texts)))
     return record
 
 
