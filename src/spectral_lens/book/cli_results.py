@@ -1,4 +1,4 @@
-"""The commands on measured numbers: as tables, two runs side by side."""
+"""The commands on measured numbers: as tables, two runs side by side, and measured a second time."""
 
 import math
 from collections.abc import Sequence
@@ -10,10 +10,12 @@ with optional("book"):
     import typer
 
     from spectral_lens.book.chapters import BookError, book
-    from spectral_lens.book.command import Root, aligned, app, guarded
+    from spectral_lens.book.command import Jobs, Root, aligned, app, execute, guarded, number_of_jobs
 
 if TYPE_CHECKING:  # slow to import
+    from spectral_lens.book.progress import Lines
     from spectral_lens.book.results import Compared
+    from spectral_lens.book.runner import Plan
 
 
 @app.command()
@@ -46,6 +48,73 @@ def results(
     table = [each.row for each in numbers.compare(*paths)] if compare else numbers.rows(paths, of)
     columns = numbers.COMPARED if compare else numbers.COLUMNS
     typer.echo(numbers.as_json(table) if as_json else numbers.as_csv(table, columns), nl=as_json)
+
+
+@app.command()
+@guarded
+def certify(
+    names: Annotated[list[str] | None, typer.Argument(metavar="CHAPTER...")] = None,
+    first_seed: Annotated[
+        int | None,
+        typer.Option("--first-seed", metavar="N", help="The first seed [100000 above the record's]."),
+    ] = None,
+    same_seeds: Annotated[bool, typer.Option("--same-seeds", help="The record's own, for another machine.")] = False,
+    jobs: Jobs = None,
+    root: Root = None,
+) -> None:
+    """Measure the claims of paper records a second time, from other seeds, and compare the verdicts.
+
+    Of all chapters that measure claims, or of those that are named. The data go to data/runs/second; the records stay
+    as they are. Exit status 1 where a run fails, or a claim is reproduced in one run and not reproduced in the other.
+    """
+    from spectral_lens.book import second
+
+    of = book(root)
+    if same_seeds and first_seed is not None:
+        raise BookError("Say --first-seed or --same-seeds, not both.")
+    number = number_of_jobs(jobs, "paper", of)
+    chapters, left = second.chosen(of, names or ())
+    plans = [second.plan(each, first_seed=first_seed, same_seeds=same_seeds) for each in chapters]
+    for name, why in left.items():
+        typer.echo(f"left out: {name} {why}", err=True)
+    flipped, lost = list[str](), list[str]()
+    try:
+        execute(plans, number, lambda lines: Certified(lines, flipped, lost))
+    finally:
+        if flipped:
+            typer.echo(f"Claims that flipped: {', '.join(flipped)}.", err=True)
+    if flipped or lost:
+        raise typer.Exit(1)
+
+
+class Certified:
+    """Shows a run by `lines`; keeps what each chapter measured as soon as it has ended, and compares it.
+
+    flipped: takes the claims whose verdicts contradict each other.  lost: the chapters whose data could not be kept.
+    """
+
+    def __init__(self, lines: "Lines", flipped: list[str], lost: list[str]) -> None:
+        self.lines, self.flipped, self.lost = lines, flipped, lost
+        self.started, self.tick = lines.started, lines.tick
+
+    def ended(self, plan: "Plan", *, error: str | None) -> None:
+        """Say what came out, claim by claim."""
+        from spectral_lens.book import second
+
+        self.lines.ended(plan, error=error)
+        if error is not None:
+            return
+        try:
+            where = second.keep(plan)
+            found = second.repeats(plan.chapter)
+        except (OSError, BookError) as failure:
+            self.lines.say(f"{plan.chapter.name}: its second run could not be kept ({failure}).", err=True)
+            self.lost.append(plan.chapter.name)
+            return
+        for each in found:
+            self.lines.say(f"    {each}")
+        self.flipped.extend(each.claim.id for each in found if each.agreement == "flipped")
+        self.lines.say(f"    kept as {where.relative_to(plan.chapter.book.root)}")
 
 
 def side_by_side(compared: "Sequence[Compared]") -> list[str]:

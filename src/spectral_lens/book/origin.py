@@ -28,14 +28,17 @@ def _git(root: Path, *arguments: str) -> str:
 
 def device(name: str) -> str:
     """A GPU by its name; the CPU by its model, where the system tells it."""
-    if name != "cpu":
-        return name
+    return f"CPU ({processor()}, {os.cpu_count()} cores)" if name == "cpu" else name
+
+
+def processor() -> str:
+    """The processor's model, where the system tells it; else its kind."""
     model = platform.processor() or platform.machine()
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
             model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
-    return f"CPU ({model}, {os.cpu_count()} cores)"
+    return model
 
 
 @cache
