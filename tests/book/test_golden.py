@@ -26,7 +26,8 @@ def test_reference(toy):
         metadata=note,
     )
     said = nbformat.v4.new_output("stream", text="hello\n")
-    made.cells[-2].outputs = [figure, drawing, card, said]
+    warned = nbformat.v4.new_output("stream", name="stderr", text="UserWarning: mind the gap\n")
+    made.cells[-2].outputs = [figure, drawing, card, said, warned]
     made.cells[-2].metadata["tags"] = ["hide-input"]
     kept = golden.reference(made)
     nbformat.validate(kept)
@@ -42,6 +43,15 @@ def test_reference(toy):
     assert set(kept.metadata[records.META]) == {"chapter", "profile", "parameters", "code", "ran", "duration", "data"}
     made.cells[-2].metadata["tags"] = ["nbval-ignore-output"]
     assert golden.reference(made).cells[-1].outputs == [first, second, third]
+
+
+def test_groups_of_a_claim_are_rounded_too(toy):
+    made = records.read(record(chapter("two", toy)))
+    note = {"id": "a", "groups": {"N = 2": [1 / 3, 1e-17], "N = 3": [-2 / 3]}, "profile": "quick"}
+    output = nbformat.v4.new_output("display_data", {"text/plain": "a"}, metadata={"spectral_lens": {"claim": note}})
+    made.cells[-2].outputs = [output]
+    (kept,) = records.claims(golden.reference(made))
+    assert kept.groups == {"N = 2": (0.333333, 0.0), "N = 3": (-0.666667,)}
 
 
 @pytest.mark.parametrize(

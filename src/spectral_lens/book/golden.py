@@ -39,7 +39,8 @@ def reference(record: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
     nbval compares text/plain, text/html, and whatever else stands in an output, but no PNG and no metadata. Drawings
     (SVG), cards and sizes of figures are made equal here and in the run by sanitize.cfg. Of cells tagged
-    nbval-ignore-output only pictures and claims are kept.
+    nbval-ignore-output only pictures and claims are kept. Warnings are left out: a run prints them with paths, and a
+    quick chapter should give none.
     """
     made = records.provenance(record)
     cells = []
@@ -47,7 +48,8 @@ def reference(record: nbformat.NotebookNode) -> nbformat.NotebookNode:
         if cell.cell_type != "code" or records.injected(cell):
             continue
         tags = cell.metadata.get("tags", [])
-        outputs = [_bare(o) for o in cell.outputs if not set(tags) & replay.IGNORED or _counts(o)]
+        outputs = [o for o in cell.outputs if not set(tags) & replay.IGNORED or _counts(o)]
+        outputs = [_bare(o) for o in outputs if o.get("name") != "stderr"]
         cells.append(
             nbformat.v4.new_code_cell(
                 cell.source,
@@ -132,4 +134,10 @@ def _plain(text: Any) -> Any:
 
 def _rounded(claim: dict[str, Any]) -> dict[str, Any]:
     """The claim with what every machine agrees on: six digits, no rounding errors."""
-    return {**claim, "values": [0.0 if abs(v) < TINY else float(f"{v:.6g}") for v in claim["values"]]}
+
+    def rounded(values: list[float]) -> list[float]:
+        return [0.0 if abs(v) < TINY else float(f"{v:.6g}") for v in values]
+
+    if "groups" in claim:
+        return {**claim, "groups": {name: rounded(values) for name, values in claim["groups"].items()}}
+    return {**claim, "values": rounded(claim["values"])}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import sys
 import warnings
@@ -13,6 +14,7 @@ from spectral_lens.book.recorder import Recorder
 from spectral_lens.book.syntax import PACKAGE
 
 NOTE = "SPECTRAL_LENS_NOTE"  # names the file that the kernel leaves its note in
+_WHERE = re.compile(r" ?\(Triggered internally at [^()]*\)")  # torch names the line of its source, as it was built
 
 
 def package_recorder() -> Recorder:
@@ -40,7 +42,7 @@ def listen() -> list[str]:
     show = warnings.showwarning
 
     def hear(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
-        text = " ".join(f"{category.__name__}: {message}".split())
+        text = _WHERE.sub("", " ".join(f"{category.__name__}: {message}".split()))
         heard.append("".join(filter(str.isprintable, text)))
         show(message, category, *where, **more)
 
