@@ -161,9 +161,7 @@ def test_seeds(tmp_path):
     for seed in (0, 6, 14):
         assert second.plan(one, first_seed=seed).parameters == {"first_seed": seed}
     for seed in (7, 10, 13):
-        with pytest.raises(
-            BookError, match=f"the seeds from {seed} on are in part .* record, 10 to 13"
-        ):
+        with pytest.raises(BookError, match=f"the seeds from {seed} on are in part .* record, 10 to 13"):
             second.plan(one, first_seed=seed)
     with pytest.raises(BookError, match="from 0 up, not -5"):
         second.plan(one, first_seed=-5)
