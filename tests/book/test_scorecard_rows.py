@@ -168,5 +168,5 @@ def test_a_second_look_stands_beside_the_paper_s_record(tmp_path: Path, ledger: 
 def test_a_damaged_second_look_is_named(tmp_path: Path, broken: dict[str, object]) -> None:
     book = toy_book.make(tmp_path)
     look(book, **broken)
-    with pytest.raises(BookError, match=r"data/runs/second/gpu/toy\.json is no second look"):
+    with pytest.raises(BookError, match=r"data/runs/second/gpu/toy\.json is no second run"):
         second_looks(book)

@@ -20,7 +20,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from spectral_lens._runtime.resources import resource
-from spectral_lens.book import chapters, scorecard_data, scorecard_page
+from spectral_lens.book import chapters, scorecard_data, scorecard_page, second
 from spectral_lens.book.scorecard_rows import (
     FRESH,
     PAPERS,
@@ -30,7 +30,6 @@ from spectral_lens.book.scorecard_rows import (
     Row,
     Second,
     rows,
-    second_files,
     second_looks,
     summary,
 )
@@ -53,7 +52,7 @@ class Scorecard(SphinxDirective):
         """The counts, and for each paper a drawing of each claim."""
         of = chapters.Book(Path(self.env.srcdir))
         self.env.metadata[self.env.docname]["scorecard"] = True
-        for file in (resource("book/claims.yml"), *second_files(of)):
+        for file in (resource("book/claims.yml"), *second.files(of)):
             self.env.note_dependency(str(file))
         part, prefix = self.options.get("part", ""), self.options.get("claims", "")
         table = [

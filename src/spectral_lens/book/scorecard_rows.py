@@ -1,22 +1,17 @@
 """The scorecard as rows: every claim of the ledger beside what the records measured, and a second look at it."""
 
-import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 from spectral_lens import claims
-from spectral_lens.book import chapters, records
-from spectral_lens.book.chapters import BookError
+from spectral_lens.book import chapters, records, second
 from spectral_lens.claims import cards
 from spectral_lens.claims.ledger import AS_PRINTED
 
 __all__ = [
-    "FRESH", "PAPERS", "UNMEASURED", "VERDICTS", "Reading", "Row", "Second", "rows", "second_files", "second_looks",
-    "summary",
+    "FRESH", "PAPERS", "UNMEASURED", "VERDICTS", "Reading", "Row", "Second", "rows", "second_looks", "summary",
 ]  # fmt: skip
 
 PAPERS = {
@@ -56,7 +51,7 @@ class Second:
     machine: str
     device: str
     first_seed: int | None
-    commit: str
+    commit: str | None
 
 
 @dataclass(frozen=True)
@@ -146,42 +141,19 @@ def _reading(measured: claims.Measured, chapter: str, seed: int | None) -> Readi
     return Reading(measured.reading or claim.reading, measured, claims.judge(claim, measured), chapter, fresh)
 
 
-def second_files(of: chapters.Book) -> list[Path]:
-    """The files of the second looks: data/runs/second/**/*.json."""
-    try:
-        folder = records.folder(of, "second")
-    except BookError:
-        folder = of.root / "data" / "runs" / "second"
-    return sorted(folder.rglob("*.json"))
-
-
 def second_looks(of: chapters.Book) -> dict[str, list[Second]]:
-    """The second looks at each claim, from files of the form
+    """The second looks at each claim of the ledger.
 
-        {"chapter", "date", "machine", "device", "first_seed", "commit", "versions", "claims": [`Measured.data`, ...]}
-
-    Raises BookError, which names the file, for one that is no such table.
+    Raises BookError, which names the file, for a damaged one.
     """
     found: dict[str, list[Second]] = {}
-    for path in second_files(of):
-        try:
-            run = json.loads(path.read_text(encoding="utf-8"))
-            for each in run["claims"]:
-                second = _second(run, each)
-                if second is not None:
-                    found.setdefault(each["id"], []).append(second)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BookError(
-                f"{path.relative_to(of.root)} is no second look ({error!r}): repeat or delete it."
-            ) from None
+    for id, several in second.load(of).items():
+        for each in several:
+            reading = _reading(each.measured, each.chapter, each.first_seed)
+            if reading is not None:
+                about = each.date, each.machine, each.device, each.first_seed, each.commit
+                found.setdefault(id, []).append(Second(reading, *about))
     return found
-
-
-def _second(run: Mapping[str, Any], data: Mapping[str, Any]) -> Second | None:
-    reading = _reading(claims.Measured.read(data), run["chapter"], run["first_seed"])
-    if reading is None:
-        return None
-    return Second(reading, run["date"], run["machine"], run["device"], run["first_seed"], run["commit"])
 
 
 def summary(table: Sequence[Row]) -> dict[str, Counter[str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from spectral_lens import claims
-from spectral_lens._runtime import files
+from spectral_lens._runtime.files import replacing
 from spectral_lens.book import checks, origin, records, runner
 from spectral_lens.book.chapters import Book, BookError, Chapter, chapter, runnable
 from spectral_lens.book.parameters import parameters
@@ -18,7 +18,7 @@ from spectral_lens.claims import Claim, Judgement, Measured
 from spectral_lens.claims.cards import here
 from spectral_lens.claims.ledger import AS_PRINTED
 
-__all__ = ["FURTHER", "Repeat", "Second", "chosen", "keep", "load", "path", "plan", "repeats"]
+__all__ = ["FURTHER", "Repeat", "Second", "chosen", "files", "keep", "load", "path", "plan", "repeats"]
 
 FURTHER = 100_000  # from the record's first seed to that of a second run: nobody has looked at these
 KIND = "second"
@@ -117,9 +117,14 @@ def keep(of: Plan) -> Path:
     found = {"chapter": of.chapter.name, "first_seed": of.parameters["first_seed"], "machine": origin.processor()}
     found |= {name: made[name] for name in _KEPT}
     found["claims"] = [each.data for each in records.claims(record)]
-    with files.replacing(path(of.chapter)) as aside:
+    with replacing(path(of.chapter)) as aside:
         aside.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return path(of.chapter)
+
+
+def files(of: Book) -> list[Path]:
+    """The files of all second runs that there are."""
+    return sorted(records.folder(of, KIND).rglob("*.json"))
 
 
 def load(of: Book) -> dict[str, list[Second]]:
@@ -128,7 +133,7 @@ def load(of: Book) -> dict[str, list[Second]]:
     Raises BookError, which names the file, for one that is damaged.
     """
     found: dict[str, list[Second]] = {}
-    for file in sorted(records.folder(of, KIND).rglob("*.json")):
+    for file in files(of):
         for each in _read(file):
             found.setdefault(each.measured.id, []).append(each)
     return found

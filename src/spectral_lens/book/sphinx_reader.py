@@ -19,9 +19,8 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 
 from spectral_lens import claims
-from spectral_lens.book import pages, records
+from spectral_lens.book import pages, records, second
 from spectral_lens.book.chapters import Book, Chapter
-from spectral_lens.book.scorecard_rows import second_files
 
 log = logging.getLogger(__name__)
 
@@ -173,7 +172,7 @@ def outdated(app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[s
     known: dict[str, Any] = getattr(env, "spectral_lens_stamps", {})
     env.spectral_lens_stamps = stamps  # type: ignore[attr-defined]
     moved = [doc for doc in stamps if doc in known and known[doc] != stamps[doc]]
-    looks = [(str(file), file.stat().st_mtime_ns) for file in second_files(Book(Path(app.srcdir)))]
+    looks = [(str(file), file.stat().st_mtime_ns) for file in second.files(Book(Path(app.srcdir)))]
     looked_again = getattr(env, "spectral_lens_looks", looks) != looks
     env.spectral_lens_looks = looks  # type: ignore[attr-defined]
     if moved or looked_again:
