@@ -217,7 +217,7 @@ def test_a_missing_record_and_a_wordless_figure_fail_the_strict_build(tmp_path: 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site of the real book."""
-    return toy_book.built(tmp_path_factory.mktemp("site"))
+    return toy_book.built(tmp_path_factory)
 
 
 @pytest.mark.site

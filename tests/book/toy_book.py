@@ -6,13 +6,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from filelock import FileLock
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from toy_chapters import HEADER
@@ -163,9 +163,19 @@ def build(
     )  # fmt: skip
 
 
-@cache
-def built(folder: Path) -> Path:
-    """The real book, built strictly from its references into `folder`, once per process; returns the site."""
+def built(factory: pytest.TempPathFactory) -> Path:
+    """The real book, built strictly from its references, once for all workers; returns the site, to be read alone."""
+    folder = factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "real-book"
+    whole = folder / "whole"
+    with FileLock(f"{folder}.lock"):
+        if not whole.is_file():
+            _build_real(folder)
+            whole.touch()
+    return folder / "_build" / "html"
+
+
+def _build_real(folder: Path) -> None:
     book = Book(ROOT)
     states = {name: records.status(chapter, records.REFERENCE) for name, chapter in runnable(book).items()}
     lacking = [f"{name} ({status.reason})" for name, status in states.items() if not status.usable]
@@ -173,7 +183,6 @@ def built(folder: Path) -> Path:
         pytest.fail(f"references are lacking, `make references` makes them: {', '.join(lacking)}", pytrace=False)
     done = build(book, *STRICT, profile=records.REFERENCE, output=folder)
     assert done.returncode == 0, done.stderr
-    return folder / "_build" / "html"
 
 
 def site(book: Book) -> Path:

@@ -92,7 +92,7 @@ def served(site: Path) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The real book, built from its quick records."""
-    with served(toy_book.built(tmp_path_factory.mktemp("site"))) as where:
+    with served(toy_book.built(tmp_path_factory)) as where:
         yield where
 
 

@@ -302,8 +302,13 @@ def test_one_network_of_several_that_fell_counts_as_silent():
     np.testing.assert_array_equal(found.relevance_[1], plain.relevance_[1])
 
 
-@pytest.mark.parametrize("value", [1.0, 14.62, 0.1, 1e6 + 0.1, -3e-9, 0.0])
-@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [
+        (1.0, np.float64), (14.62, np.float64), (1e6 + 0.1, np.float64), (-3e-9, np.float64), (0.1, np.float32),
+        (1e6 + 0.1, np.float32), (0.0, np.float32), (14.62, np.float16), (0.1, np.float16),
+    ],
+)  # fmt: skip
 def test_a_constant_is_never_kept(value, dtype):
     X, y = table(100)
     X = np.column_stack([X, np.full(100, value)]).clip(-6e4, 6e4).astype(dtype)
@@ -352,13 +357,13 @@ def test_numbers_of_numpy_and_torch(one):
 
 
 def test_a_choice_of_nothing_among_scikit_learns_tools():
-    X, y = load_breast_cancer(return_X_y=True, as_frame=True)
+    X, y = (each[::3] for each in load_breast_cancer(return_X_y=True, as_frame=True))
     selector = SpectralSelector(penalty=50, epochs=20, batch_size=20, runs=1, **DEFAULT)
     with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
         found = clone(selector).set_output(transform="pandas").fit(X, y)
     found = pickle.loads(pickle.dumps(found))
     with pytest.warns(UserWarning, match="No features were selected"):
-        assert found.transform(X).shape == (569, 0)
+        assert found.transform(X).shape == (190, 0)
     assert list(found.get_feature_names_out()) == []
     search = GridSearchCV(
         make_pipeline(selector, LogisticRegression(max_iter=9000)),
