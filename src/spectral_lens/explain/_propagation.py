@@ -36,7 +36,7 @@ class Propagation(Interpreter):
     ) -> None:
         super().__init__(network)
         self.rules, self.pooling, self.factor, self.watched = rules, pooling, factor, watched
-        self.least: list[tuple[str, Tensor]] = []
+        self.factors: list[tuple[str, Tensor, Tensor]] = []
 
     def affine(self, node: fx.Node, layer: nn.Module, a: Tensor) -> Tensor:
         rule = self.rules[node]
@@ -47,17 +47,16 @@ class Propagation(Interpreter):
             raise ValueError(
                 f"{rule.name}: terms are pairs of the output's shape {tuple(seen.output.shape)}, not {shapes}."
             )
-        denominators: list[Tensor] = []
-        passed = _passing(seen.output, terms, rule.stabiliser, denominators)
-        if self.watched and rule.proportional and denominators:
-            least = _least(seen.output, denominators[0], self.network.rectified(node))
-            self.least.append((str(node.target), least))
+        factors: list[Tensor] = []
+        passed = _passing(seen.output, terms, rule.stabiliser, factors)
+        if self.watched and rule.proportional and factors:
+            self.factors.append((str(node.target), *_extremes(seen.output, factors[0], self.network.rectified(node))))
         return passed
 
     @property
     def enlarged(self) -> list[str]:
         """The layers where relevance of an output that it reaches was taken more than tenfold, or with another sign."""
-        return [name for name, least in self.least if least < 0]
+        return [name for name, least, largest in self.factors if least < 0 or largest > _TENFOLD]
 
     def run_node(self, node: fx.Node) -> Any:
         operation = self.network.operation(node)
@@ -99,16 +98,16 @@ def _window(
 
 
 @torch.no_grad()
-def _least(value: Tensor, denominator: Tensor, rectified: bool) -> Tensor:
-    """Below zero where relevance meets a denominator of less than a tenth of its output, or of another sign."""
-    sign = value.sign()
-    return ((_TENFOLD * denominator - value) * (sign.clamp_(min=0) if rectified else sign)).amin()
+def _extremes(value: Tensor, factor: Tensor, rectified: bool) -> tuple[Tensor, Tensor]:
+    """The least and the largest factor of a node that relevance reaches: behind a rectifier those above zero."""
+    least, largest = torch.where(value > 0 if rectified else value != 0, factor, 1).aminmax()
+    return least, largest
 
 
-def _passing(value: Tensor, terms: Terms, stabiliser: float = 0.0, denominators: list[Tensor] | None = None) -> Tensor:
+def _passing(value: Tensor, terms: Terms, stabiliser: float = 0.0, factors: list[Tensor] | None = None) -> Tensor:
     """The value with the derivative of the terms' sums, each times the fixed value / denominator (zero over zero).
 
-    denominators: takes them, where they are asked for.
+    factors: takes these quotients, where they are asked for.
     """
     if len(terms) == 1 and terms[0][0] is terms[0][1] is value and not stabiliser:
         return value
@@ -116,9 +115,10 @@ def _passing(value: Tensor, terms: Terms, stabiliser: float = 0.0, denominators:
     for total, denominator in terms:
         with torch.no_grad():
             below = stabilised(denominator, stabiliser) if stabiliser else denominator
-            ratio = torch.where(below == 0, 0, value / below)
-        if denominators is not None:
-            denominators.append(below)
+            factor = value / below
+            ratio = torch.where(below == 0, 0, factor)
+        if factors is not None:
+            factors.append(factor)
         parts.append(ratio * total)
     passed = reduce(operator.add, parts)
     return passed + (value - passed).detach()
