@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from spectral_lens.intervals import of_mean, of_share, t_quantile
+from spectral_lens.intervals import half_width, of_mean, of_share, t_quantile
 
 
 @pytest.mark.parametrize("shape", [(3,), (5, 2), (4, 3, 2)])
@@ -35,3 +35,10 @@ def test_shares_that_are_none_are_refused(hits, of):
 def test_the_quantile_of_many_is_the_normal_one():
     assert t_quantile(10**7) == pytest.approx(stats.norm.ppf(0.975), abs=1e-6)
     assert t_quantile(1) == pytest.approx(12.706, abs=1e-3)
+
+
+@pytest.mark.parametrize("n", [2, 5, 40])
+def test_the_half_width_is_scipys(n):
+    low, high = stats.t.interval(0.95, n - 1, loc=3, scale=0.7 / n**0.5)
+    assert half_width(0.7, n) == pytest.approx((high - low) / 2)
+    np.testing.assert_allclose(half_width(np.array([0.7, 1.4]), n), [(high - low) / 2, high - low])

@@ -36,8 +36,8 @@ def test_numbers_are_drawn_where_the_generator_is() -> None:
     elsewhere = [
         f"{place}: {ast.unparse(call)}"
         for place, call in drawn
-        for keyword in call.keywords
-        if keyword.arg == "device" and ast.unparse(keyword.value) not in ("device", "generator.device")
+        for given in [{keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}]
+        if "device" in given and given["device"] != f"{given.get('generator')}.device"
     ]
     assert elsewhere == []
 

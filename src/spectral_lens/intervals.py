@@ -1,11 +1,12 @@
 """95% intervals: of a mean over independent runs, and of a share of independent trials."""
 
+import math
 from typing import Any, NamedTuple, SupportsFloat
 
 import numpy as np
 from jaxtyping import Float
 
-__all__ = ["LEVEL", "Interval", "of_mean", "of_share", "t_quantile"]
+__all__ = ["LEVEL", "Interval", "half_width", "of_mean", "of_share", "t_quantile"]
 
 LEVEL = 0.95
 
@@ -29,6 +30,15 @@ def t_quantile(freedom: SupportsFloat) -> float:
     return float(stdtrit(float(freedom), (1 + LEVEL) / 2))
 
 
+def half_width(sd: Any, n: int) -> Any:
+    """How far Student's t interval of a mean over n units reaches to each side: t_(n-1) sd / sqrt(n), entry by entry.
+
+    >>> round(half_width(1.0, 3), 3)  # 4.303 / sqrt(3)
+    2.484
+    """
+    return t_quantile(n - 1) * sd / math.sqrt(n)
+
+
 def of_mean(values: Float[np.ndarray, "r *shape"]) -> Interval:
     """The mean over the runs with Student's t interval, entry by entry.
 
@@ -40,7 +50,7 @@ def of_mean(values: Float[np.ndarray, "r *shape"]) -> Interval:
     runs = len(values)
     if runs < 2:
         raise ValueError("one run has no spread: give two at least.")
-    mean, half = values.mean(0), t_quantile(runs - 1) * values.std(0, ddof=1) / np.sqrt(runs)
+    mean, half = values.mean(0), half_width(values.std(0, ddof=1), runs)
     return Interval(mean, mean - half, mean + half)
 
 

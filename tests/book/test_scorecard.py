@@ -20,11 +20,6 @@ def app(book: Path, about: dict[str, object], format: str = "html") -> Mock:
     )
 
 
-def test_the_rows_are_to_be_had_here() -> None:
-    assert {"rows", "second_looks", "summary", "Row", "VERDICTS"} <= set(scorecard.__all__)
-    assert all(hasattr(scorecard, name) for name in scorecard.__all__)
-
-
 def test_only_a_page_with_a_scorecard_loads_the_filter(tmp_path: Path) -> None:
     of = app(tmp_path, {"scorecard": True})
     scorecard._load_script(of, "book/intro", "", {}, None)

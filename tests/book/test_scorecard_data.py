@@ -10,7 +10,7 @@ import pytest
 import toy_claims
 from scipy import stats
 
-from spectral_lens.book import scorecard_data
+from spectral_lens.book import results, scorecard_data
 from spectral_lens.book.scorecard_rows import Row, Second
 from spectral_lens.claims.ledger import Change, Printed
 
@@ -65,7 +65,7 @@ def test_a_row_for_each_claim_reading_look_and_group(rows):
 
 def test_the_tables_can_be_read_again(rows):
     found = scorecard_data.table(rows)
-    back = json.loads(scorecard_data.as_json(found))
+    back = json.loads(results.as_json(found))
     assert [row["mean"] for row in back] == [row["mean"] for row in found]
     assert back[0]["history"] == [
         {"date": "2026-03-01", "change": "more widths", "commit": None},

@@ -8,9 +8,9 @@ import toy_book
 import toy_claims
 
 from spectral_lens import claims
-from spectral_lens.book import chapters, records, scorecard, sphinx_reader
+from spectral_lens.book import chapters, records, sphinx_reader
 from spectral_lens.book.chapters import BookError
-from spectral_lens.book.scorecard_rows import Row, rows, second_looks, summary
+from spectral_lens.book.scorecard_rows import VERDICTS, Row, rows, second_looks, summary
 
 DISTANCE, INVERSE = "chicchi.independent.distance", "giambagli.inverse"
 
@@ -61,7 +61,7 @@ def test_a_record_s_claims_stand_in_their_rows(tmp_path: Path, ledger: dict[str,
     count = summary(list(found.values()))
     assert count == {"chicchi": {"not reproduced": 1}, "giambagli": {"identity holds": 1},
                      "maess": {"not measured yet": 1}}  # fmt: skip
-    assert {verdict for verdicts in count.values() for verdict in verdicts} <= set(scorecard.VERDICTS)
+    assert {verdict for verdicts in count.values() for verdict in verdicts} <= set(VERDICTS)
 
 
 def test_each_reading_has_its_verdict_and_the_headline_is_one_of_them(

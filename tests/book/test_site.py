@@ -16,7 +16,7 @@ import toy_book
 import yaml
 
 from spectral_lens import claims
-from spectral_lens.book import chapters, pages, records, scorecard
+from spectral_lens.book import chapters, pages, records, scorecard_rows
 
 ADDRESS = "https://github.com/someone/spectral-lens"
 
@@ -239,11 +239,11 @@ def test_every_measured_claim_is_shown_and_those_of_any_scale_are_judged(built: 
     ledger = claims.load()
     measured = {name for name in ledger if re.search(rf"measure\(\s*[\"']{re.escape(name)}[\"']", source)}
     judged = {name for name in measured if ledger[name].theorem}
-    rows = scorecard.rows(records.REFERENCE, book)
+    rows = scorecard_rows.rows(records.REFERENCE, book)
     shown = {row.id for row in rows if row.chapter}
     assert shown <= measured
     # what the quick profile's data cannot show, the paper's records do
-    assert measured - shown <= {row.id for row in scorecard.rows("paper", book) if row.chapter}
+    assert measured - shown <= {row.id for row in scorecard_rows.rows("paper", book) if row.chapter}
     held = ("identity holds", "bound holds", "not reproduced")
     assert {row.id for row in rows if row.verdict in held} == judged & shown
     assert shown

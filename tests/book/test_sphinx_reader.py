@@ -11,7 +11,7 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
 from spectral_lens import claims
-from spectral_lens.book import chapters, records, scorecard, sphinx_reader
+from spectral_lens.book import chapters, records, scorecard_rows, sphinx_reader
 
 
 def test_a_changed_criterion_turns_card_and_scorecard_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,7 +23,7 @@ def test_a_changed_criterion_turns_card_and_scorecard_alike(tmp_path: Path, monk
     def shown() -> tuple[str, str]:
         cell = records.read(path).cells[-1]
         (output,) = sphinx_reader._outputs(cell, "toy/lens", 1)
-        (row,) = (row for row in scorecard.rows("paper", book) if row.id == id)
+        (row,) = (row for row in scorecard_rows.rows("paper", book) if row.id == id)
         (verdict,) = re.findall(r"verdict</th><td>([^<:]*)", output.data["text/html"])
         return verdict, row.verdict
 

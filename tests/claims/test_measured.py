@@ -33,7 +33,7 @@ def test_records_from_before():
     old = {"id": "a.b", "value": 0.98, "sd": 0.01, "n": 10, "printed": "?", "accept": None, "scale": "paper",
            "profile": "paper", "verdict": "no criterion"}  # fmt: skip
     measured = Measured.read(old)
-    assert (measured.values, measured.here) == ((), "0.98 +- 0.01 (10 runs)")
+    assert (measured.values, measured.numbers, measured.here) == ((), (0.98,), "0.98 +- 0.01 (10 runs)")
     (found,) = measured.estimates.values()
     assert (found.mean, found.n) == (0.98, 10)
     assert found.high - found.mean == pytest.approx(2.262 * 0.01 / math.sqrt(10), rel=1e-3)
@@ -45,7 +45,7 @@ def test_records_from_before():
 def test_groups_are_estimated_apart():
     measured = Measured.of("a.b", {"a": [1.0, 2.0, 4.0], "b": [3.0, 5.0]}, "paper")
     assert measured.estimates == {"a": estimate([1.0, 2.0, 4.0]), "b": estimate([3.0, 5.0])}
-    assert measured.values == (1.0, 2.0, 4.0, 3.0, 5.0)
+    assert measured.numbers == measured.values == (1.0, 2.0, 4.0, 3.0, 5.0)
     with pytest.raises(TypeError):
         measured.groups["a"] = (0.0,)
     with pytest.raises(AttributeError):

@@ -164,7 +164,7 @@ def test_the_headline_is_that_of_the_printed_reading(tmp_path, printed, ours, ex
     if printed:
         measured.append(Measured.of("a.b", printed, "paper"))
     found = headlines({"a.b": of}, [*measured[::order], Measured.of("no.claim", [1.0], "paper")])
-    assert {id: each.verdict for id, each in found.items()} == {"a.b": expected}
+    assert {id: judged.verdict for id, (_, judged) in found.items()} == {"a.b": expected}
     with pytest.raises(ValueError, match="nothing to judge"):
         headline([])
 

@@ -28,12 +28,12 @@ def load_ipython_extension(shell: Any) -> None:
     recorder.start()
     heard, said = listen(), list[tuple[int, str]]()
 
-    def after(result: Any) -> None:
+    def ended(result: Any) -> None:
         said.extend((result.execution_count, text) for text in heard)
         heard.clear()
         note(recorder, said)
 
-    shell.events.register("post_run_cell", after)
+    shell.events.register("post_run_cell", ended)
 
 
 def listen() -> list[str]:

@@ -105,5 +105,5 @@ _PLURAL = {"identity holds": "identities hold", "bound holds": "bounds hold"}
 
 def verdicts(measured: Iterable[Measured]) -> str:
     """How many claims get which verdict by the ledger."""
-    counted = Counter(each.verdict for each in headlines(load(), measured).values())
+    counted = Counter(judged.verdict for _, judged in headlines(load(), measured).values())
     return ", ".join(f"{count} {_PLURAL.get(v, v) if count > 1 else v}" for v, count in counted.items()) or "no claims"

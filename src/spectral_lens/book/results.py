@@ -118,7 +118,7 @@ def _judged(claim: claims.Claim | None, measured: claims.Measured) -> tuple[dict
     judged, (low, high) = claims.judge(claim, measured), claim.accept or (None, None)
     return {
         "claim": measured.id,
-        "reading": measured.reading or claim.reading,
+        "reading": measured.reading_of(claim),
         "unit": claim.unit,
         "accept_low": low,
         "accept_high": high,
@@ -161,12 +161,12 @@ def _groups(record: Any) -> Iterator[tuple[tuple[str, str, str], tuple[Sequence[
     """(claim, reading, group), and its units with their mean."""
     ledger = claims.load()
     for each in records.claims(record):
-        reading = each.reading or (ledger[each.id].reading if each.id in ledger else AS_PRINTED)
+        reading = each.reading_of(ledger[each.id]) if each.id in ledger else each.reading or AS_PRINTED
         for group, mean in each.estimates.items():
             yield (each.id, reading, group), (each.groups.get(group, ()), mean)
 
 
-def as_csv(table: Sequence[dict[str, Any]], columns: Sequence[str] = COLUMNS) -> str:
+def as_csv(table: Iterable[Mapping[str, Any]], columns: Sequence[str] = COLUMNS) -> str:
     """The rows as comma-separated values with a header; what is not there, and an end that is infinite, is empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -175,7 +175,7 @@ def as_csv(table: Sequence[dict[str, Any]], columns: Sequence[str] = COLUMNS) ->
     return text.getvalue()
 
 
-def as_json(table: Sequence[dict[str, Any]]) -> str:
+def as_json(table: Iterable[Mapping[str, Any]]) -> str:
     """The rows as a list of objects; what is not there, and an end that is infinite, is null."""
     return json.dumps(
         [{name: _plain(value) for name, value in row.items()} for row in table], indent=1, allow_nan=False

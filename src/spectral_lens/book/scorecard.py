@@ -21,24 +21,10 @@ from sphinx.util.docutils import SphinxDirective
 
 from spectral_lens._runtime.resources import resource
 from spectral_lens.book import chapters, scorecard_data, scorecard_page, second
-from spectral_lens.book.scorecard_rows import (
-    FRESH,
-    PAPERS,
-    UNMEASURED,
-    VERDICTS,
-    Reading,
-    Row,
-    Second,
-    rows,
-    second_looks,
-    summary,
-)
+from spectral_lens.book.scorecard_rows import rows
 from spectral_lens.book.sphinx_reader import profile as chosen_profile
 
-__all__ = [
-    "FRESH", "PAPERS", "UNMEASURED", "VERDICTS", "Reading", "Row", "Scorecard", "Second", "rows", "second_looks",
-    "setup", "summary",
-]  # fmt: skip
+__all__ = ["Scorecard", "setup"]
 
 _SCRIPT = "scorecard.js"
 

@@ -1,18 +1,15 @@
 """The scorecard's numbers as tables for others: one row for each claim, reading, look and group."""
 
-import csv
-import io
-import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from spectral_lens._runtime import files
+from spectral_lens.book import results
 from spectral_lens.book.scorecard_rows import Reading, Row
 from spectral_lens.claims import Claim
 
-__all__ = ["COLUMNS", "as_csv", "as_json", "table", "write"]
+__all__ = ["COLUMNS", "as_csv", "table", "write"]
 
 COLUMNS = (
     "id", "paper", "where", "claim", "kind", "unit", "measure", "printed", "printed_mean", "printed_sd", "printed_n",
@@ -64,29 +61,18 @@ def _of_reading(reading: Reading) -> Iterable[dict[str, Any]]:
         }  # fmt: skip
 
 
-def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as CSV: empty where there is nothing, or an infinite end; the history as words."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        history = "; ".join(f"{each['date']}: {each['change']}" for each in row["history"])
-        writer.writerow({name: _plain(value) for name, value in row.items()} | {"history": history})
-    return text.getvalue()
+def as_csv(rows: Iterable[Mapping[str, Any]]) -> str:
+    """The rows as CSV, see `results.as_csv`; the history as words."""
+    return results.as_csv(({**row, "history": _words(row["history"])} for row in rows), COLUMNS)
 
 
-def as_json(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as a list of objects; what is not there, and an end that is infinite, is null."""
-    return json.dumps([{name: _plain(value) for name, value in row.items()} for row in rows], indent=1, allow_nan=False)
+def _words(history: Iterable[Mapping[str, Any]]) -> str:
+    return "; ".join(f"{each['date']}: {each['change']}" for each in history)
 
 
 def write(rows: Iterable[Row], folder: Path) -> None:
     """scorecard.csv and scorecard.json in that folder."""
     found = table(rows)
-    for name, text in (("scorecard.csv", as_csv(found)), ("scorecard.json", as_json(found))):
+    for name, text in (("scorecard.csv", as_csv(found)), ("scorecard.json", results.as_json(found))):
         with files.replacing(folder / name) as aside:
             aside.write_text(text, encoding="utf-8")
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

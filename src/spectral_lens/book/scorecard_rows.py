@@ -138,7 +138,7 @@ def _reading(measured: claims.Measured, chapter: str, seed: int | None) -> Readi
     if claim is None:
         return None
     fresh = None if seed is None or claim.theorem else seed >= FRESH
-    return Reading(measured.reading or claim.reading, measured, claims.judge(claim, measured), chapter, fresh)
+    return Reading(measured.reading_of(claim), measured, claims.judge(claim, measured), chapter, fresh)
 
 
 def second_looks(of: chapters.Book) -> dict[str, list[Second]]:

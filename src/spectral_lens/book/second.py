@@ -4,7 +4,7 @@ They are kept as data alone in data/runs/second, one file for each chapter; the 
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -16,7 +16,6 @@ from spectral_lens.book.parameters import parameters
 from spectral_lens.book.runner import Plan
 from spectral_lens.claims import Claim, Judgement, Measured
 from spectral_lens.claims.cards import here
-from spectral_lens.claims.ledger import AS_PRINTED
 
 __all__ = ["FURTHER", "Repeat", "Second", "chosen", "files", "keep", "load", "path", "plan", "repeats"]
 
@@ -146,24 +145,9 @@ def repeats(of: Chapter) -> list[Repeat]:
     """
     first = records.claims(records.read(records.path(of, "paper")))
     second = [each.measured for each in _read(path(of))]
-    ledger, judged = claims.load(), [_headlines(each) for each in (first, second)]
-    return [Repeat(ledger[id], *(each.get(id) for each in judged)) for id in {**judged[0], **judged[1]}]
-
-
-def _headlines(measured: Iterable[Measured]) -> dict[str, tuple[Measured, Judgement]]:
-    """Each claim of the ledger in the reading that its verdict comes from."""
     ledger = claims.load()
-    readings: dict[str, list[Measured]] = {}
-    for each in measured:
-        if each.id in ledger:
-            readings.setdefault(each.id, []).append(each)
-    found = {}
-    for id, several in readings.items():
-        several.sort(key=lambda each: (each.reading or ledger[id].reading) != AS_PRINTED)
-        judged = [claims.judge(ledger[id], each) for each in several]
-        at = next(k for k, each in enumerate(judged) if each is claims.headline(judged))
-        found[id] = several[at], judged[at]
-    return found
+    judged = [claims.headlines(ledger, each) for each in (first, second)]
+    return [Repeat(ledger[id], *(each.get(id) for each in judged)) for id in {**judged[0], **judged[1]}]
 
 
 def _read(file: Path) -> list[Second]:

@@ -84,7 +84,7 @@ def here(claim: Claim, measured: Measured, judged: Judgement) -> str:
     'below 1e-12 (2 values)'
     """
     if claim.theorem:
-        return _as_theorem(claim, measured, judged)
+        return _as_theorem(claim, measured)
     text = with_interval(judged.found, claim.unit, claim.accept)
     if judged.deciding:
         others = len(judged.estimates) - 1
@@ -124,8 +124,7 @@ def worst(claim: Claim, measured: Measured) -> float:
     >>> worst(load()["chicchi.method.inverse"], Measured.of("chicchi.method.inverse", [1e-16, 3e-16], "quick"))
     3e-16
     """
-    values: Sequence[float] = measured.values or [each.mean for each in measured.estimates.values()]
-    low, high = claim.accept or (None, None)
+    values, (low, high) = measured.numbers, claim.accept or (None, None)
     return max(values) if low is None else min(values, key=lambda value: _room(value, low, high))
 
 
@@ -138,7 +137,7 @@ def card(claim: Claim, measured: Measured) -> str:
     '<table class="claim claim-identity-holds"><caption>chicchi.method.inverse</caption>...</table>'
     """
     judged = judge(claim, measured)
-    reading = measured.reading or claim.reading
+    reading = measured.reading_of(claim)
     rows = [
         ("claim", claim.claim),
         ("paper", f"{printed(claim)} ({claim.where})"),
@@ -155,9 +154,8 @@ def card(claim: Claim, measured: Measured) -> str:
     return f'<table class="{kind}"><caption>{html.escape(claim.id)}</caption><tbody>{body}</tbody></table>'
 
 
-def _as_theorem(claim: Claim, measured: Measured, judged: Judgement) -> str:
-    values: Sequence[float] = measured.values or [judged.found.mean]
-    low, high = claim.accept or (None, None)
+def _as_theorem(claim: Claim, measured: Measured) -> str:
+    values, (low, high) = measured.numbers, claim.accept or (None, None)
     count = f" ({len(values)} values)" if len(values) > 1 else ""
     if low is None and high is not None and high <= TINY and max(values) <= high:
         return f"below {high:.0e}{count}"

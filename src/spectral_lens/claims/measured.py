@@ -7,6 +7,7 @@ from statistics import fmean, stdev
 from types import MappingProxyType
 from typing import Any
 
+from spectral_lens.claims.ledger import Claim
 from spectral_lens.claims.statistics import UnitMean, estimate, of_summary
 
 __all__ = ["TINY", "Measured", "plain"]
@@ -69,6 +70,15 @@ class Measured:
     def values(self) -> tuple[float, ...]:
         """All numbers, group after group."""
         return tuple(value for each in self.groups.values() for value in each)
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """The values, or where an old record kept no more, their mean."""
+        return (self.summary.mean,) if self.summary else self.values
+
+    def reading_of(self, claim: Claim) -> str:
+        """How the paper was read: as noted, else as the ledger says."""
+        return self.reading or claim.reading
 
     @property
     def estimates(self) -> dict[str, UnitMean]:

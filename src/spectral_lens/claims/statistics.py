@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from spectral_lens.intervals import LEVEL, t_quantile
+from spectral_lens.intervals import LEVEL, half_width, t_quantile
 
 __all__ = [
     "Accept",
@@ -70,7 +70,7 @@ def of_summary(mean: float, sd: float, n: int) -> UnitMean:
         raise ValueError(f"n={n}: an estimate needs one unit at least.")
     if n == 1 or not math.isfinite(sd):
         return UnitMean(mean, -math.inf, math.inf, math.nan, n)
-    half = t_quantile(n - 1) * sd / math.sqrt(n)
+    half = half_width(sd, n)
     return UnitMean(mean, mean - half, mean + half, sd, n)
 
 
@@ -176,18 +176,14 @@ def units_to_decide(found: UnitMean, accept: Accept) -> int | None:
     if not math.isfinite(found.sd) or not math.isfinite(distance) or distance == 0:
         return None
     few, many = 1, 2
-    while _half(found.sd, many) >= distance:
+    while half_width(found.sd, many) >= distance:
         few, many = many, 2 * many
         if many > _LARGEST:
             return None
     while many - few > 1:
         middle = (few + many) // 2
-        few, many = (few, middle) if _half(found.sd, middle) < distance else (middle, many)
+        few, many = (few, middle) if half_width(found.sd, middle) < distance else (middle, many)
     return many
-
-
-def _half(sd: float, n: int) -> float:
-    return t_quantile(n - 1) * sd / math.sqrt(n) if n > 1 else math.inf
 
 
 def _ends(accept: Accept) -> tuple[float, float]:

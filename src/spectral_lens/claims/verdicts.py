@@ -27,7 +27,7 @@ Verdict = Literal[
     "identity holds", "bound holds", "reproduced", "reproduced in another reading", "undecided", "not reproduced",
     "quick only", "no criterion",
 ]  # fmt: skip
-_DRAWN = ("image",)  # units whose numbers are far from normal
+_RESAMPLED = ("image",)  # units whose numbers are far from normal
 
 
 class Judgement(NamedTuple):
@@ -79,8 +79,8 @@ def judge(claim: Claim, measured: Measured) -> Judgement:
     predicted = _predicted(claim, estimates)
     verdict = at_every(list(estimates.values()), claim.accept)
     if verdict == "inside":
-        reading = measured.reading or claim.reading
-        reproduced: Verdict = "reproduced" if reading == AS_PRINTED else "reproduced in another reading"
+        printed = measured.reading_of(claim) == AS_PRINTED
+        reproduced: Verdict = "reproduced" if printed else "reproduced in another reading"
         return Judgement(reproduced, estimates, deciding, predicted=predicted)
     if verdict == "outside":
         return Judgement("not reproduced", estimates, deciding, predicted=predicted)
@@ -103,8 +103,8 @@ def headline(judged: Sequence[Judgement]) -> Judgement:
     return next((each for each in good if each.verdict == "reproduced"), good[0] if good else judged[0])
 
 
-def headlines(ledger: Mapping[str, Claim], measured: Iterable[Measured]) -> dict[str, Judgement]:
-    """The headline of each claim that was measured and stands in the ledger, in the order of the measurements.
+def headlines(ledger: Mapping[str, Claim], measured: Iterable[Measured]) -> dict[str, tuple[Measured, Judgement]]:
+    """Each claim that was measured and stands in the ledger, in the reading that its headline comes from.
 
     >>> from spectral_lens.claims.ledger import load
     >>> list(headlines(load(), [Measured.of("chicchi.method.inverse", [1e-16], "quick")]))
@@ -116,15 +116,17 @@ def headlines(ledger: Mapping[str, Claim], measured: Iterable[Measured]) -> dict
             readings.setdefault(each.id, []).append(each)
     found = {}
     for id, several in readings.items():
-        several.sort(key=lambda each: (each.reading or ledger[id].reading) != AS_PRINTED)
-        found[id] = headline([judge(ledger[id], each) for each in several])
+        several.sort(key=lambda each: each.reading_of(ledger[each.id]) != AS_PRINTED)
+        judged = [judge(ledger[id], each) for each in several]
+        best = headline(judged)
+        found[id] = next(pair for pair in zip(several, judged, strict=True) if pair[1] is best)
     return found
 
 
 def _estimates(claim: Claim, measured: Measured) -> Mapping[str, UnitMean]:
     """By group; of images by the bootstrap, with the claim's own seed: the same numbers get the same verdict."""
     found = measured.estimates
-    if claim.unit not in _DRAWN or claim.theorem:
+    if claim.unit not in _RESAMPLED or claim.theorem:
         return found
     seed = zlib.crc32(claim.id.encode())
     return {
@@ -134,9 +136,8 @@ def _estimates(claim: Claim, measured: Measured) -> Mapping[str, UnitMean]:
 
 
 def _theorem(claim: Claim, measured: Measured, estimates: Mapping[str, UnitMean]) -> Judgement:
-    values = measured.values or tuple(each.mean for each in estimates.values())
     holds: Verdict = "identity holds" if claim.kind == "identity" else "bound holds"
-    verdict = holds if all(map(claim.holds, values)) else "not reproduced"
+    verdict = holds if all(map(claim.holds, measured.numbers)) else "not reproduced"
     return Judgement(verdict, estimates, next(iter(estimates)))
 
 

@@ -23,7 +23,7 @@ from spectral_lens.figures.style import (
     spread,
     styled,
 )
-from spectral_lens.intervals import t_quantile
+from spectral_lens.intervals import half_width
 
 __all__ = ["expansion", "free", "gains", "weights"]
 
@@ -167,7 +167,7 @@ def gains(
         beside = at + 0.3 * step
         if logx:
             at, beside = np.exp(at), np.exp(beside)
-        half = t_quantile(runs - 1) * array.std(0, ddof=1) / np.sqrt(runs) if runs > 1 else None
+        half = half_width(array.std(0, ddof=1), runs) if runs > 1 else None
         axis.scatter(np.tile(beside, runs), array.ravel(), s=9, alpha=0.4, lw=0, **look)
         axis.errorbar(at, array.mean(0), half, ls="none", capsize=3, ms=5, label=label, **look)
     axis.set(xlabel=xlabel, ylabel=ylabel)

@@ -261,8 +261,8 @@ def _step(model: nn.Module, x: Tensor | None, generator: torch.Generator | None)
         raise ValueError("the model must return one tensor, the outputs (n, *k) of its inputs (n, *d).")
 
     def draw(shape: torch.Size) -> Tensor:
-        device = None if generator is None else generator.device
-        return torch.rand(shape, dtype=x.dtype, device=device, generator=generator).to(x.device)
+        own = torch.default_generator if generator is None else generator
+        return torch.rand(shape, dtype=x.dtype, device=own.device, generator=own).to(x.device)
 
     return Step({name: value.unsqueeze(0) for name, value in tensors(model).items()}, inputs, out.unsqueeze(0), draw)
 
