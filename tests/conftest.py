@@ -12,6 +12,10 @@ os.environ.pop("SPECTRAL_LENS_PROFILE", None)  # a test is a quick run, whatever
 import pytest
 import torch
 
+import spot_checks
+
+spot_checks.install()
+
 
 @pytest.fixture
 def double():
