@@ -5,7 +5,7 @@ from typing import Any
 
 from spectral_lens import claims
 from spectral_lens.book.scorecard_rows import Reading
-from spectral_lens.claims.ledger import Printed
+from spectral_lens.claims.ledger import AS_PRINTED, Printed
 
 
 def claim(id: str = "chicchi.toy.gain", **changes: Any) -> claims.Claim:
@@ -13,6 +13,7 @@ def claim(id: str = "chicchi.toy.gain", **changes: Any) -> claims.Claim:
     given: dict[str, Any] = {
         "where": "Fig. 1", "claim": "light < glass & bends", "kind": "value", "unit": "run", "measure": "accuracy",
         "printed": Printed("0.82 +- 0.02", 0.82, 0.02, 10), "accept": (0.78, 0.88), "because": "three deviations",
+        "nothing": None, "runs": None, "estimator": "mean", "revision": 1, "reading": AS_PRINTED, "history": (),
     }  # fmt: skip
     return claims.Claim(id, **(given | changes))
 

@@ -7,8 +7,8 @@ from typing import get_args
 
 import pytest
 
-from spectral_lens.claims import Measured, Verdict, card, judge
-from spectral_lens.claims.cards import accepted, here, number, printed, with_interval, worst
+from spectral_lens.claims import Judgement, Measured, Verdict, card, judge
+from spectral_lens.claims.cards import accepted, here, number, printed, replication, with_interval, worst
 from spectral_lens.claims.statistics import UnitMean, estimate
 from toy_ledger import claim
 
@@ -31,6 +31,8 @@ def rows(of, measured):
         (0.98123, 0.0, "0.981"),
         (1.23456e-9, 1e-10, "1.23e-09"),
         (-0.00123, 0.00045, "-0.00123"),
+        (0.00012, 2.5e-5, "0.000120"),  # six digits after the point are the most
+        (0.00012, 2.5e-6, "0.00012"),
     ],
 )
 def test_a_number_has_the_digits_of_its_uncertainty(value, scale, text):
@@ -130,6 +132,20 @@ def test_a_rounded_number_never_changes_sides(low):
     shown = float(re.search("interval ([0-9.]+) to", with_interval(found, "run", (0.965, None)))[1])
     assert (shown < 0.965, shown > 0.965) == (low < 0.965, low > 0.965)
     assert abs(shown - low) < 0.005
+
+
+@pytest.mark.parametrize(("below", "shown"), [(4e-11, "0.39999999996"), (4e-12, "0.4")])
+def test_eleven_digits_are_the_most(below, shown):
+    found = UnitMean(0.5, 0.4 - below, 0.6, 0.1, 10)
+    assert re.search("interval ([0-9.]+) to", with_interval(found, "run", (0.4, None)))[1] == shown
+
+
+@pytest.mark.parametrize(
+    ("predicted", "text"), [((0.75, 0.85), "0.750 to 0.850"), ((1.0, 3.4), "1.0 to 3.4"), ((-3.0, 17.6), "-3 to 18")]
+)
+def test_a_prediction_has_the_digits_of_its_width(predicted, text):
+    judged = Judgement("reproduced", {"": estimate([2.0, 2.1])}, "", predicted=predicted)
+    assert f"lies in {text} with 95%" in replication(judged)
 
 
 def test_what_the_paper_prints_has_its_sign(tmp_path):

@@ -62,6 +62,16 @@ def test_a_peak_that_is_there_is_found():
     assert share(found) >= 0.8
 
 
+def test_the_peak_is_compared_with_both_ends():
+    """Without noise the differences are those of the curve, at any number of settings."""
+    for curve in ([1.0, 7.0, 3.0], [2.0, 4.0, 9.0, 8.5, 5.0]):
+        found = peak([curve] * 5, seed=2)
+        top = max(curve)
+        assert (found.at, found.above_first, found.above_last) == (
+            curve.index(top), [top - curve[0]] * 3, [top - curve[-1]] * 3
+        )  # fmt: skip
+
+
 def test_the_units_that_judge_do_not_choose():
     """The chosen setting is the best of the choosing half, however bad it is in the other."""
     curves = np.zeros((6, 5))

@@ -82,7 +82,11 @@ def test_the_bootstrap_of_skewed_units_holds_the_mean_nearly_as_often():
     assert 0.90 <= share(held) <= 0.98
     with pytest.raises(ValueError, match="cannot be resampled"):
         bootstrapped([1.0], seed=0)
+    two = bootstrapped([1.0, 2.0], seed=0)
+    assert (two.mean, two.n) == (1.5, 2)
+    assert 1.0 <= two.low < 1.5 < two.high <= 2.0
     values = draw.exponential(1, 30).tolist()
+    assert bootstrapped(values, seed=4) == bootstrapped(values, seed=4, draws=10_000)
     assert bootstrapped(values, seed=4) == bootstrapped(values, seed=4)
     assert bootstrapped(values, seed=4) != bootstrapped(values, seed=5)
 
@@ -114,8 +118,9 @@ def test_a_difference_is_scipys(n, m):
 
 def test_a_difference_of_one_unit_or_of_equal_ones():
     one, same = estimate([1.0]), estimate([2.0, 2.0, 2.0])
-    assert difference(one, same)[:3] == (-1.0, -math.inf, math.inf)
-    assert difference(same, estimate([1.0, 1.0]))[:4] == (1.0, 1.0, 1.0, 0.0)
+    assert difference(one, same)[:3] == difference(one, one._replace(mean=2.0))[:3] == (-1.0, -math.inf, math.inf)
+    assert difference(one, same).n == 1
+    assert difference(same, estimate([1.0, 1.0])) == (1.0, 1.0, 1.0, 0.0, 4)
 
 
 # ---- decisions
@@ -158,6 +163,15 @@ def test_no_number_of_units_decides_at_a_bound():
     assert units_to_decide(of_summary(0.0, 1.0, 5), POSITIVE) is None
     assert units_to_decide(of_summary(1e-9, 1.0, 5), POSITIVE) is None
     assert units_to_decide(of_summary(1.0, 1.0, 5), (None, None)) is None
+
+
+@pytest.mark.parametrize("units", [3, 700_000, 999_999, 1_000_000])
+def test_up_to_a_million_units_are_named(units):
+    """Of a mean a little further from the bound than so many units' half width."""
+    half = stats.t.ppf(0.975, units - 1) / math.sqrt(units)
+    assert units_to_decide(of_summary(half * (1 + 1e-9), 1.0, 5), POSITIVE) == units
+    beyond = units_to_decide(of_summary(half * (1 - 1e-9), 1.0, 5), POSITIVE)
+    assert beyond == (None if units == 1_000_000 else units + 1)
 
 
 # ---- many at once

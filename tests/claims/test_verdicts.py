@@ -87,6 +87,8 @@ def test_at_every_group(tmp_path):
         ({"b": WIDE}, "undecided", "b"),
         ({"b": WIDE, "c": [0.1, 0.11, 0.12]}, "not reproduced", "c"),
         ({"b": [0.7, 0.71, 0.72]}, "reproduced", "b"),  # the nearest to the end
+        ({"b": [0.51, 0.511, 0.512], "c": WIDE}, "undecided", "c"),  # though another one is nearer
+        ({"b": [-3.0, 0.0, 2.0], "c": [0.4, 0.41, 0.42]}, "not reproduced", "c"),
     ):
         judged = judge(of, Measured.of("a.b", {"a": TIGHT} | others, "paper"))
         assert (judged.verdict, judged.deciding) == (expected, deciding)

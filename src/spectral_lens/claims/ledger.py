@@ -66,12 +66,12 @@ class Claim:
     printed: Printed
     accept: Accept | None
     because: str
-    nothing: float | None = None
-    runs: int | None = None
-    estimator: Estimator = "mean"
-    revision: int = 1
-    reading: str = AS_PRINTED
-    history: tuple[Change, ...] = ()
+    nothing: float | None
+    runs: int | None
+    estimator: Estimator
+    revision: int
+    reading: str
+    history: tuple[Change, ...]
 
     @property
     def theorem(self) -> bool:

@@ -175,13 +175,11 @@ def units_to_decide(found: UnitMean, accept: Accept) -> int | None:
     distance = min(abs(found.mean - end) for end in (low, high))
     if not math.isfinite(found.sd) or not math.isfinite(distance) or distance == 0:
         return None
-    few, many = 1, 2
-    while half_width(found.sd, many) >= distance:
-        few, many = many, 2 * many
-        if many > _LARGEST:
-            return None
+    if half_width(found.sd, _LARGEST) >= distance:
+        return None
+    few, many = 1, _LARGEST
     while many - few > 1:
-        middle = (few + many) // 2
+        middle = (few + many) // 2  # two at least
         few, many = (few, middle) if half_width(found.sd, middle) < distance else (middle, many)
     return many
 
