@@ -165,8 +165,8 @@ def test_what_nobody_measured_shows_paper_and_range_alone():
 
 
 def test_verdicts_have_shapes_of_their_own():
-    shapes = set(picture._GLYPHS.values())
-    assert len(shapes) == len(picture._GLYPHS) == 6
+    shapes = set(picture.GLYPHS.values())
+    assert len(shapes) == len(picture.GLYPHS) == 6
     assert picture.legend().count("<li>") == 7
 
 

@@ -134,13 +134,22 @@ def compared(of: Chapter, where: Path, values: Mapping[str, Any], *, witness: bo
         record = read(where)
     except BookError:
         return Status("stale", "the record cannot be read")
+    return stands(of, record, values, witness=witness)
+
+
+def stands(of: Chapter, record: nbformat.NotebookNode, values: Mapping[str, Any], *, witness: bool = False) -> Status:
+    """How a record that was read stands to the chapter, see `compared`."""
     made = provenance(record)
-    code = code_hash(record)
     if "ran" not in made:
         return Status("stale", "the record does not say what ran")
-    if code != made["code"]:
+    if code_hash(record) != made["code"]:
         return Status("stale", "the record was edited")
-    if code != code_hash(of.notebook):
+    return since(of, made, values, witness=witness)
+
+
+def since(of: Chapter, made: Mapping[str, Any], values: Mapping[str, Any], *, witness: bool = False) -> Status:
+    """How a run of that provenance stands to the chapter, see `compared`: what is known without its notebook."""
+    if made["code"] != code_hash(of.notebook):
         return Status("stale", "the code cells changed")
     if changes := _changes(made["parameters"], values):
         return Status("stale", f"parameters changed: {changes}")

@@ -14,11 +14,11 @@ from spectral_lens.book.chapters import Book, BookError, chapter
 from spectral_lens.claims.ledger import AS_PRINTED
 from spectral_lens.claims.statistics import UnitMean, difference, estimate
 
-__all__ = ["COLUMNS", "COMPARED", "Compared", "as_csv", "as_json", "compare", "find", "rows"]
+__all__ = ["COLUMNS", "COMPARED", "Compared", "as_csv", "as_json", "compare", "find", "of_run", "rows"]
 
 COLUMNS = (
     "claim", "reading", "group", "run", "value", "mean", "low", "high", "sd", "n", "unit", "accept_low", "accept_high",
-    "printed", "verdict", "chapter", "profile", "first_seed", "date", "commit", "device", "record",
+    "printed", "lies", "verdict", "chapter", "profile", "first_seed", "date", "commit", "device", "record",
 )  # fmt: skip
 COMPARED = (
     "claim", "reading", "group", "first", "second", "difference", "low", "high", "first_n", "second_n", "interval",
@@ -87,31 +87,38 @@ def rows(paths: Iterable[Path], of: Book) -> list[dict[str, Any]]:
     run: the seed of the run where the record says the first, else its place; value: what it measured, none where an old
     record kept mean, deviation and number alone; low, high: the 95% interval of the mean over the units of the group.
     """
-    ledger, found = claims.load(), []
+    found = []
     for path in paths:
         record = records.read(path)
         made = records.provenance(record)
-        first = made["parameters"].get("first_seed")
-        where = {
-            "chapter": made["chapter"],
-            "profile": _profile(path, of, made),
-            "first_seed": first,
-            **{name: made.get(name) for name in ("date", "commit", "device")},
-            "record": _shown(path, of),
-        }
-        for measured in records.claims(record):
-            judged, estimates = _judged(ledger.get(measured.id), measured)
-            for group, interval in estimates.items():
-                for run, value in enumerate(measured.groups.get(group, (None,))):
-                    own = {"group": group, "run": run if first is None else first + run, "value": value}
-                    found.append({**judged, **own, **interval._asdict(), **where})
+        known = {"profile": _profile(path, of, made), "record": _shown(path, of)}
+        found += of_run(records.claims(record), made, known)
+    return found
+
+
+def of_run(
+    measured: Iterable[claims.Measured], made: Mapping[str, Any], known: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """The rows of what one run measured, see `rows`.
+
+    made: the run's provenance (see `records.provenance`).  known: the columns profile and record.
+    """
+    ledger, first = claims.load(), made["parameters"].get("first_seed")
+    where = {name: made.get(name) for name in ("chapter", "date", "commit", "device")} | {"first_seed": first, **known}
+    found = []
+    for each in measured:
+        judged, estimates = _judged(ledger.get(each.id), each)
+        for group, interval in estimates.items():
+            for run, value in enumerate(each.groups.get(group, (None,))):
+                own = {"group": group, "run": run if first is None else first + run, "value": value}
+                found.append({**judged, **own, **interval._asdict(), **where})
     return [{name: row[name] for name in COLUMNS} for row in found]
 
 
 def _judged(claim: claims.Claim | None, measured: claims.Measured) -> tuple[dict[str, Any], Mapping[str, UnitMean]]:
     """What the ledger says of it, and the estimate of each group as it is judged by."""
     if claim is None:
-        blank = dict.fromkeys(("unit", "accept_low", "accept_high", "printed"))
+        blank = dict.fromkeys(("unit", "accept_low", "accept_high", "printed", "lies"))
         return {
             "claim": measured.id, "reading": measured.reading, **blank, "verdict": "not in the ledger",
         }, measured.estimates  # fmt: skip
@@ -123,6 +130,7 @@ def _judged(claim: claims.Claim | None, measured: claims.Measured) -> tuple[dict
         "accept_low": low,
         "accept_high": high,
         "printed": claim.printed.text,
+        "lies": claims.lies(claim, judged),
         "verdict": judged.verdict,
     }, judged.estimates
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from spectral_lens.claims import TINY, Claim, Judgement, Measured, cards
 from spectral_lens.claims.statistics import UnitMean
 
-__all__ = ["EDGE", "WIDTH", "Axis", "axis", "draw", "legend"]
+__all__ = ["EDGE", "GLYPHS", "WIDTH", "Axis", "axis", "draw", "legend"]
 
 WIDTH, EDGE = 270.0, 14.0  # of the drawing, and beyond the ends of its axis
 _LANE = 18.0  # height of what the paper prints, or of the only group with its units below
@@ -22,7 +22,7 @@ _FOCUS = 25.0  # a range or spread that many times narrower than all numbers is 
 _SEEN = 0.1  # the part of a logarithmic axis that a range or spread needs to be seen
 _ROOM = 0.09  # on both sides, as a part of the axis
 
-_GLYPHS: Mapping[str, str] = {  # by verdict, around the origin
+GLYPHS: Mapping[str, str] = {  # by verdict, around the origin
     "reproduced": '<circle r="4.2"/>',
     "reproduced in another reading": '<path d="M0-5 4.8 3.6H-4.8Z"/>',
     "undecided": '<path d="M0-5.2 5.2 0 0 5.2-5.2 0Z"/>',
@@ -222,7 +222,7 @@ def _mark(scale: Axis, value: float, y: float, verdict: str, hollow: bool) -> st
     if side:
         return _arrow(side, y)
     # a theorem that holds is drawn as what is reproduced
-    glyph = _GLYPHS.get(verdict, _GLYPHS["reproduced"]) if verdict else '<circle r="2.2"/>'
+    glyph = GLYPHS.get(verdict, GLYPHS["reproduced"]) if verdict else '<circle r="2.2"/>'
     kind = "mark hollow" if hollow else "mark"
     return f'<g class="{kind}" transform="translate({_n(scale.x(value))} {_n(y)})">{glyph}</g>'
 
@@ -269,7 +269,7 @@ def legend() -> str:
 
 
 def _glyph(verdict: str, kind: str = "mark") -> str:
-    return f'<g class="{kind}" transform="translate(30 {8 if kind == "mark" else 10})">{_GLYPHS[verdict]}</g>'
+    return f'<g class="{kind}" transform="translate(30 {8 if kind == "mark" else 10})">{GLYPHS[verdict]}</g>'
 
 
 def _n(value: float) -> str:

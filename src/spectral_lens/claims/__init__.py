@@ -9,7 +9,7 @@ from spectral_lens.claims.cards import card
 from spectral_lens.claims.ledger import Claim, load
 from spectral_lens.claims.measured import TINY, Measured
 from spectral_lens.claims.measuring import measure
-from spectral_lens.claims.verdicts import Judgement, Verdict, headline, headlines, judge
+from spectral_lens.claims.verdicts import Judgement, Verdict, headline, headlines, judge, lies
 
 __all__ = [
     "TINY",
@@ -21,6 +21,7 @@ __all__ = [
     "headline",
     "headlines",
     "judge",
+    "lies",
     "load",
     "measure",
 ]

@@ -21,7 +21,7 @@ from spectral_lens.claims.statistics import (
     units_to_decide,
 )
 
-__all__ = ["Judgement", "Verdict", "headline", "headlines", "judge"]
+__all__ = ["Judgement", "Verdict", "headline", "headlines", "judge", "lies"]
 
 Verdict = Literal[
     "identity holds", "bound holds", "reproduced", "reproduced in another reading", "undecided", "not reproduced",
@@ -86,6 +86,25 @@ def judge(claim: Claim, measured: Measured) -> Judgement:
         return Judgement("not reproduced", estimates, deciding, predicted=predicted)
     needs, why = _needed(claim, estimates)
     return Judgement("undecided", estimates, deciding, needs, why, predicted)
+
+
+def lies(claim: Claim, judged: Judgement) -> Decision | None:
+    """Where what was measured lies, whether or not it gets a verdict: of every group; None where nothing is judged.
+
+    A theorem that holds lies inside.  Of what was measured with other settings than the paper's this is all there is.
+
+    >>> from dataclasses import replace
+    >>> from spectral_lens.claims.ledger import load
+    >>> claim = replace(load()["giambagli.perceptron.eigenvalues"], accept=(0.78, 0.88))
+    >>> judged = judge(claim, Measured.of(claim.id, [0.82, 0.84, 0.83], "custom"))
+    >>> judged.verdict, lies(claim, judged)
+    ('quick only', 'inside')
+    """
+    if claim.accept is None:
+        return None
+    if claim.theorem:
+        return "outside" if judged.verdict == "not reproduced" else "inside"
+    return at_every(list(judged.estimates.values()), claim.accept)
 
 
 def headline(judged: Sequence[Judgement]) -> Judgement:
