@@ -57,6 +57,18 @@ def test_a_function_in_a_file_that_a_parameter_names_is_found_too(monkeypatch, t
             runner.plan(one, "quick", {"net": given})
 
 
+def test_a_file_has_a_whole_path(monkeypatch, tmp_path):
+    cell = 'table = ""  # file of numbers\nnet = ""  # function or name\nlevel = "a.csv"'
+    one = chapter("one", write(tmp_path / "root", {"one": page("One", "1", parameters=cell)}))
+    monkeypatch.chdir(tmp_path)
+    given = {"table": "a.csv", "net": "my.py:build", "level": "a.csv"}
+    assert checks.whole(one, given) == given | {"table": f"{tmp_path}/a.csv", "net": f"{tmp_path}/my.py:build"}
+    for left in ({"table": ""}, {"net": "torchvision:resnet18"}, {"table": 5}, {"unknown": "x"}, {}):
+        assert checks.whole(one, left) == left
+    with pytest.raises(BookError, match="home folder that there is not"):
+        checks.whole(one, {"table": "~nobody-of-that-name/a.csv"})
+
+
 def test_what_a_parameter_names_counts_by_its_contents(monkeypatch, tmp_path):
     cell = 'table = ""  # file of numbers\nnet = ""  # function or name\nlevel = "here.csv"'
     one = chapter("one", write(tmp_path / "root", {"one": page("One", "1", parameters=cell)}))

@@ -13,7 +13,7 @@ from spectral_lens.book import syntax
 from spectral_lens.book.chapters import BookError, Chapter
 from spectral_lens.book.parameters import descriptions
 
-__all__ = ["claims", "contents", "files", "measures", "target"]
+__all__ = ["claims", "contents", "files", "measures", "target", "whole"]
 
 
 def claims(of: Chapter) -> None:
@@ -69,6 +69,21 @@ def contents(of: Chapter, values: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
+def whole(of: Chapter, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, those that name a file with its whole path: they mean the same from any folder.
+
+    Raises BookError for a file in a home folder that there is not.
+    """
+    found = dict(values)
+    texts = {name: value for name, value in values.items() if isinstance(value, str)}
+    for name, path in _named(of, texts):
+        try:
+            found[name] = f"{resources.named(path)}{str(values[name])[len(path) :]}"
+        except ValueError as error:
+            raise BookError(f"{of.name}: {name}: {error}") from None
+    return found
+
+
 def target(path: Path) -> None:
     """Raise BookError where no record could be written to."""
     try:
@@ -94,7 +109,7 @@ def _measurements(of: Chapter) -> Iterator[tuple[int, ast.Call]]:
 def _named(of: Chapter, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The parameters that name a file, by what the chapter says of them, with the file."""
     for name, said in descriptions(of).items():
-        if path := _file(said, values[name]):
+        if name in values and (path := _file(said, values[name])):
             yield name, path
 
 
