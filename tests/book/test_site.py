@@ -16,7 +16,7 @@ import toy_book
 import yaml
 
 from spectral_lens import claims
-from spectral_lens.book import chapters, pages, records, scorecard_rows
+from spectral_lens.book import chapters, pages, records, scorecard_rows, site
 
 ADDRESS = "https://github.com/someone/spectral-lens"
 
@@ -295,3 +295,17 @@ def test_one_command_runs_the_chapters_and_builds_their_site(tmp_path: Path) -> 
     assert made["peak_memory"] > 1e7
     again = subprocess.run(command, capture_output=True, text=True, check=True)
     assert again.stdout.splitlines() == ["Nothing has changed.", f"The site: {index}"]
+
+
+def test_a_sweep_that_is_not_kept_yet_counts_as_what_the_site_is_made_from(tmp_path: Path) -> None:
+    book, (sweep, run) = (
+        toy_book.make(tmp_path),
+        ("build/sweeps/a/sweep.json", "build/records/custom/toy/lens--1.ipynb"),
+    )
+    stamps = [site.stamp(book, "quick")]
+    for name in (run, sweep, sweep, run):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(str(len(stamps)), encoding="utf-8")
+        stamps.append(site.stamp(book, "quick"))
+    assert stamps[1] == stamps[0], "no sweep, no page that could show one"
+    assert len(set(stamps)) == 4

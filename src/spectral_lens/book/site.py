@@ -32,6 +32,8 @@ def stamp(of: Book, profile: str, strict: bool = False) -> str:
     """Hash of all that the site is made from: pages, settings, the profile's records, the package, the builder."""
     digest = hashlib.sha256(json.dumps([profile, strict, metadata.version("jupyter-book"), sys.version]).encode())
     parts = [of.root / part for part in _PARTS] + [records.folder(of, profile), of.package]
+    if swept := list((of.root / "build" / "sweeps").glob("*/sweep.json")):  # a page may show one that is not kept yet
+        parts += [*swept, records.folder(of, "custom")]
     found = {file for part in parts for file in (part.rglob("*") if part.is_dir() else [part])}
     for file in sorted(found):
         if file.is_file() and "__pycache__" not in file.parts and ".ipynb_checkpoints" not in file.parts:
