@@ -121,6 +121,12 @@ def test_accuracy_needs_classes_that_are_outputs(data, outputs, why):
         report.labelled(data, torch.rand(4, outputs))
 
 
+@pytest.mark.parametrize(("labels", "outputs"), [([0, 2, 1, 1], 3), ([0, 2, 1, 1], 5), ([0, 1, 1, 0], 2), ([0] * 4, 2)])
+def test_classes_that_are_outputs_are_taken_as_they_are(labels, outputs):
+    data = DataSet.of(X, labels)
+    assert report.labelled(data, torch.rand(4, outputs)) is data
+
+
 def test_attacks_are_judged_by_the_classes_or_the_networks_own_answers():
     out = torch.tensor([[0.0, 1.0, 3.0], [5.0, 0.0, 0.0], [0.0, 4.0, 1.0], [0.0, 0.0, 1.0]])
     assert report.judged(CLASSES, out) is CLASSES
