@@ -31,6 +31,21 @@ def test_runs_are_the_same_whether_they_are_updated_together_or_not(experiment, 
             torch.testing.assert_close(value, other[key], rtol=1e-14, atol=1e-14, equal_nan=True)
 
 
+def test_only_whole_batches_go_the_captured_way():
+    """A graph of one batch's size cannot take what is left over at the end of an epoch."""
+    whole, rest = [], []
+    run = SimpleNamespace(
+        data=SimpleNamespace(samples=23), options=SimpleNamespace(batch_size=7, device="cpu"),
+        offset=torch.zeros(2, 1).long(),
+        generators=[torch.Generator().manual_seed(seed) for seed in (3, 4)], schedule=lambda epoch, share: None,
+        step=rest.append, metrics={}, history={}, validation=None, flush_denormals=lambda: None,
+    )  # fmt: skip
+    _run.Run.epoch(run, 0, whole.append)
+    assert [rows.shape for rows in whole] == [(2, 7)] * 3
+    assert [rows.shape for rows in rest] == [(2, 2)]
+    assert torch.equal(torch.cat([*whole, *rest], 1).sort(1).values, torch.arange(23).expand(2, -1))
+
+
 def test_parameters_whose_products_would_be_denormal_become_zero():
     model = mlp([4, 3, 2])
     small, kept = 1e-21, 1e-15

@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from math import inf, nan
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from spectral_lens.nn.layers import SpectralConv2d, SpectralLinear
 from spectral_lens.nn.mlp import mlp
 from spectral_lens.training import fit, predict
 from spectral_lens.training._run import Run
+from spectral_lens.training._trial import _equal
 
 pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop")  # torch says it once in a process
 
@@ -308,6 +310,28 @@ def test_the_precision_is_the_one_asked_for(double, kind, optimizer):
         assert value.dtype == (torch.float32 if value.is_floating_point() else torch.int64)
     assert torch.equal(found.history["loss"], again.history["loss"])
     assert predict(found, data.x).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("found", "expected", "same"),
+    [
+        ([1.0, 1e-4], [1.0, 0.0], True),  # rounding, which is measured by the largest number
+        ([-9.0, 0.15], [-9.0, 0.0], True),
+        ([1.0, 0.03], [1.0, 0.0], False),
+        ([1.03, 0.0], [1.0, 0.0], True),  # twice the tolerance: relative to each, and to the largest
+        ([1.04, 0.0], [1.0, 0.0], False),
+        ([], [], True),
+        ([nan, -inf, 1.0, 1e-4], [nan, -inf, 1.0, 0.0], True),
+        ([nan, 0.03, 1.0], [nan, 0.0, 1.0], False),
+    ],
+)
+def test_equal_but_for_rounding(found, expected, same):
+    """A fourth root of the precision, .0186 in float32."""
+    if same:
+        _equal(torch.tensor(found), torch.tensor(expected), "outputs")
+    else:
+        with pytest.raises(ValueError, match="outputs: not the same for many runs"):
+            _equal(torch.tensor(found), torch.tensor(expected), "outputs")
 
 
 def test_the_trial_draws_nothing_that_counts():

@@ -155,7 +155,7 @@ def _equal(found: Tensor, expected: Tensor, what: str) -> None:
         same = torch.equal(found, expected)
     else:
         share = torch.finfo(expected.dtype).eps ** 0.25
-        size = float(expected.detach().abs().max()) if expected.numel() else 0.0
+        size = float(expected.detach().nan_to_num(0.0, 0.0, 0.0).abs().max()) if expected.numel() else 0.0
         same = torch.allclose(found, expected, rtol=share, atol=share * size, equal_nan=True)
     if not same:
         raise ValueError(
