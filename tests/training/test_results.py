@@ -287,6 +287,12 @@ def test_what_the_line_says_of_one_of_many_and_of_failed_runs():
     history = {"loss": torch.tensor([[1.0], [0.25]])}
     one = Trained(nn.Linear(2, 1), {}, (4,), history, {}, 7, 1.0)
     assert repr(one) == "Linear: 1 run (seed 4), 7 steps, loss 0.25"
+    history |= {"accuracy": torch.tensor([[0.5], [torch.nan]]), "validation_loss": torch.tensor([[torch.nan], [2.0]])}
+    only = Trained(nn.Linear(2, 1), {}, (4,), {name: values[:1] for name, values in history.items()}, {}, 3, 1.0)
+    assert repr(only) == "Linear: 1 run (seed 4), 3 steps, loss 1, accuracy 0.5"
+    longer = {name: torch.cat([torch.full((2, 1), 9.0), values]) for name, values in history.items()}
+    some = Trained(nn.Linear(2, 1), {}, (4,), longer, {}, 9, 1.0)
+    assert repr(some) == "Linear: 1 run (seed 4), 9 steps, loss 0.25, validation_loss 2"
     history = {"loss": torch.full((2, 12), 0.5).index_fill(1, torch.tensor([3]), torch.nan)}
     many = Trained(nn.Linear(2, 1), {}, tuple(range(12)), history, {3: 5}, 7, 1.0)
     assert repr(many) == "Linear: 12 runs (seed 0, 1, ..., 11), 7 steps, loss 0.5 ± 0, run 3 failed at step 5"
