@@ -1,5 +1,7 @@
 """Whether something was chosen: against scikit-learn's scores, and with trainings of which it is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,8 @@ from experiments import TIGHT
 from oracles import data_set, toy
 from spectral_lens.nn.mlp import mlp
 from spectral_lens.relevance.convergence import above_constant, fallen, gains, held_out
-from spectral_lens.training import fit
+from spectral_lens.relevance.scores import relevance
+from spectral_lens.training import fit, initial
 
 SHORT = {"epochs": 2, "batch_size": 7, "lr": 0.01, "device": "cpu"}
 
@@ -110,6 +113,20 @@ def test_what_has_fallen_and_what_has_not(lr, psi_penalty, inputs):
     assert fallen(trained(50.0), "layer1", lr=lr).tolist() == [True, True]
     for penalty in (0.0, 0.02, 0.3):
         assert fallen(trained(penalty), "layer1", lr=lr).tolist() == [False, False]
+
+
+@pytest.mark.parametrize(("left", "down"), [(0.98, True), (1.02, False)])
+@pytest.mark.parametrize("which", ["eigenvalue", "relevance"])
+def test_down_to_a_share_of_the_start(which, left, down):
+    """At `lr` of where it began one of the two decides; the other has fallen further."""
+    lr, trained = 0.1, fit(mlp([5, 4, 3]), toy(20, (5,), 3), seeds=[6], **SHORT)
+    start = initial(trained.model, trained.seeds)
+    lam, psi = start["layer1.lam_in"], start["layer1.psi"]
+    share = left * lr if which == "eigenvalue" else 0.5 * lr
+    stretch = 0.1 if which == "eigenvalue" else 2 * left
+    state = trained.state | {"layer1.lam_in": share * lam, "layer1.psi": stretch * psi}
+    assert not 0.9 < float(relevance(lam, psi).amax()) < 1.1
+    assert fallen(replace(trained, state=state), "layer1", lr=lr).tolist() == [down]
 
 
 def test_only_a_spectral_layer_falls():
