@@ -228,7 +228,7 @@ def _outdated(of: Book, profile: str, older: bool = False) -> list[str]:
     return [name for name, found in runnable(of).items() if records.status(found, profile).state in wanted]
 
 
-from spectral_lens.book import cli_results  # noqa: E402, F401  its commands come after these
+from spectral_lens.book import cli_results, cli_sweeps  # noqa: E402, F401  their commands come after these
 
 if __name__ == "__main__":
     app()

@@ -27,9 +27,11 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 class CellFailed(Exception):
     """A cell raised, or its kernel died: the notebook up to there, the cell's number (from 1) and what happened."""
 
-    def __init__(self, notebook: nbformat.NotebookNode | None, number: int, source: str, reason: list[str]) -> None:
+    def __init__(
+        self, notebook: nbformat.NotebookNode | None, number: int, source: str, reason: list[str], died: bool = False
+    ) -> None:
         super().__init__(reason[-1] if reason else "unknown reason")
-        self.notebook, self.number, self.source, self.reason = notebook, number, source, reason
+        self.notebook, self.number, self.source, self.reason, self.died = notebook, number, source, reason, died
 
 
 class Terminated(KeyboardInterrupt):
@@ -90,7 +92,7 @@ def execute(
             partial = _read(output)
             number, text = _last_started(partial)
             reason = "The kernel died: it was killed, ran out of memory, or crashed in compiled code."
-            raise CellFailed(partial, number, text, [reason]) from None
+            raise CellFailed(partial, number, text, [reason], died=True) from None
         finally:
             _end(manager.pids)
         return Executed(done, json.loads(noted.read_text(encoding="utf-8")) if noted.is_file() else {})

@@ -31,6 +31,10 @@ class ChapterFailed(Exception):
     """A chapter did not get through; the message says where and why, the files say the rest."""
 
 
+class KernelDied(ChapterFailed):
+    """The kernel was killed, ran out of memory or crashed: another try may get through."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """A run that was checked and may start: which parameters, and where its record goes."""
@@ -70,10 +74,10 @@ def plan(of: Chapter, profile_name: str = "quick", overrides: Mapping[str, Any] 
 def run(of: Plan, *, show_progress: bool = False) -> Path:
     """Execute the plan and write its record; returns the record's path.
 
-    Raises ChapterFailed where a cell fails or the kernel dies: an earlier record stays as it was, the notebook and a
-    log are kept under build/failed/. So is a record that cannot be written to its place any more. Where build/failed/
-    takes nothing either, both go to the system's folder for temporary files. Raises BookError, before anything runs,
-    where the record's place cannot be written to.
+    Raises ChapterFailed where a cell fails, and KernelDied, which is one, where the kernel does: an earlier record
+    stays as it was, the notebook and a log are kept under build/failed/. So is a record that cannot be written to its
+    place any more. Where build/failed/ takes nothing either, both go to the system's folder for temporary files. Raises
+    BookError, before anything runs, where the record's place cannot be written to.
     """
     from spectral_lens.book.execution import CellFailed, execute
 
@@ -93,7 +97,7 @@ def run(of: Plan, *, show_progress: bool = False) -> Path:
             show_progress=show_progress,
         )
     except CellFailed as error:
-        raise ChapterFailed(_keep(of, error)) from None
+        raise (KernelDied if error.died else ChapterFailed)(_keep(of, error)) from None
     duration = time.perf_counter() - clock
     said = [(count, text) for count, text in done.note.get("warnings", ())]
     record = clean(done.notebook, chapter.notebook, said)

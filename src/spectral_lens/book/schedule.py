@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
+from typing import Any
 
 from spectral_lens.book import records
 from spectral_lens.book.chapters import BookError, Chapter
@@ -18,6 +19,8 @@ class Cost:
 
     seconds: float | None = None
     memory: int | None = None  # bytes, at the peak
+    threads: int | None = None
+    gpu: bool = False
 
 
 def default(threads: int | None) -> int:
@@ -33,8 +36,18 @@ def last(of: Chapter, profile: str) -> Cost:
             made = records.provenance(records.read(records.path(of, kept)))
         except (FileNotFoundError, BookError):
             continue
-        return Cost(made.get("duration"), made.get("peak_memory"))
+        return of_run(made)
     return Cost()
+
+
+def of_run(made: Mapping[str, Any]) -> Cost:
+    """What a run took, by the provenance in its record.
+
+    >>> of_run({"duration": 12.5, "peak_memory": 10**9, "threads": 1, "device": "CPU (2 cores)"})
+    Cost(seconds=12.5, memory=1000000000, threads=1, gpu=False)
+    """
+    gpu = not made.get("device", "CPU").lower().startswith("cpu")
+    return Cost(made.get("duration"), made.get("peak_memory"), made.get("threads"), gpu)
 
 
 def order(names: Iterable[str], own: Mapping[str, float], other: Mapping[str, float]) -> list[str]:
