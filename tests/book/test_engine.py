@@ -1,0 +1,162 @@
+"""The engine with the real thing: Snakemake, jobs in processes of their own, kernels; killed in the midst, and resumed.
+
+A run costs two seconds, so each test looks at much. Chapters write into a file beside them what they do.
+"""
+
+import contextlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from toy_chapters import page, write
+
+from spectral_lens.book import customs, records, sweeps
+from spectral_lens.book.chapters import Book, chapter
+
+# Says that it has started and ended; waits, fails or loses its kernel as its parameters say.
+CELL = """\
+import os, signal, time
+from pathlib import Path
+def say(what):
+    with open("said", "a") as file:
+        file.write(f"{what} {number}\\n")
+say("started")
+if number == killed and not Path("killed").exists():
+    Path("killed").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+if number == waits:
+    deadline = time.monotonic() + 60
+    while not Path("go").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+if number == fails:
+    raise ValueError(f"no {number}")
+say("ended")
+print(number)"""
+PARAMETERS = "number, waits, killed, fails = 0, -1, -1, -1"
+
+
+@pytest.fixture
+def root(tmp_path):
+    write(tmp_path, {"one": page("One", CELL, parameters=PARAMETERS), "two": page("Two", "print(a)")})
+    return tmp_path
+
+
+def command(root, *arguments):
+    return [sys.executable, "-m", "spectral_lens.book.cli", *arguments, "--root", str(root)]
+
+
+def call(root, *arguments):
+    return subprocess.run(command(root, *arguments), capture_output=True, text=True, check=False, timeout=120)
+
+
+def said(root):
+    """What the chapters did, in order."""
+    path = root / "book" / "said"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def count(root, what):
+    return {number: said(root).count(f"{what} {number}") for number in range(4)}
+
+
+def until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def there(root, name):
+    found = sweeps.load(Book(root), name)
+    return [customs.same(plan) is not None for plan in found.plans]
+
+
+def started(root, *arguments):
+    return subprocess.Popen(command(root, *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def below(process, word=""):
+    """Snakemake below the process, its jobs and their kernels; those with the word in their call."""
+    found = []
+    for each in psutil.Process(process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            found += [each] if not word or word in each.cmdline() else []
+    return found
+
+
+def test_a_sweep_goes_on_after_failures_and_computes_nothing_twice(root):
+    """One kernel is killed, one point fails by itself."""
+    grid = ["--grid", "number=0:4", "--grid", "killed=1", "--grid", "fails=2"]
+    done = call(root, "sweep", "one", *grid, "--name", "s", "--jobs", "2")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert there(root, "s") == [True, True, False, True]
+    assert count(root, "started") == {0: 1, 1: 2, 2: 1, 3: 1}
+    assert count(root, "ended") == {0: 1, 1: 1, 2: 0, 3: 1}
+    assert "ValueError: no 2" in done.stderr
+    assert "build/failed/custom/one--" in done.stderr
+    last = "1 of 4 failed: number=2 killed=1 fails=2. The same call tries them again.\n"
+    assert done.stderr.endswith(last)
+    ended = re.findall(
+        r"^\d of 4, number=(\d) killed=1 fails=2: \d.*build/records/custom/one--", done.stdout, re.MULTILINE
+    )
+    assert sorted(ended) == ["0", "1", "3"]
+    assert not list((root / "build/engine/sweep-s").glob("done/*"))
+
+    before, clock = said(root), time.monotonic()
+    done = call(root, "sweep", "one", "--grid", "number=0|3|1", *grid[2:])
+    assert (done.returncode, said(root)) == (0, before)
+    assert "3 of 3 there already." in done.stdout
+    assert time.monotonic() - clock < 8  # two seconds where nothing else runs
+
+
+def test_a_controller_that_was_killed_is_called_again(root):
+    """Killed while one point is at work: its job goes on, the next controller's waits for it. Nothing is done twice."""
+    sweep = ["sweep", "one", "--grid", "number=0:3", "--grid", "waits=1", "--name", "s", "--jobs", "2"]
+    with started(root, *sweep) as first:
+        until(lambda: count(root, "ended") == {0: 1, 1: 0, 2: 1, 3: 0} and count(root, "started")[1] == 1)
+        second = call(root, *sweep)
+        assert second.returncode == 2
+        assert "Another call is at work on sweep-s: wait for it, or stop it first." in second.stderr
+        until(lambda: sum(there(root, "s")) == 2)
+        (snakemake,), (job,), whole = below(first, "--snakefile"), below(first, "point"), below(first)
+        first.kill()
+    assert psutil.wait_procs([snakemake], timeout=10)[0]
+    assert job.is_running()
+    with started(root, *sweep) as third:
+        until(lambda: below(third, "point"))
+        (root / "book/go").touch()
+        told, errors = third.communicate(timeout=60)
+    assert third.returncode == 0, told + errors
+    assert "2 of 3 there already." in told
+    assert count(root, "started") == count(root, "ended") == {0: 1, 1: 1, 2: 1, 3: 0}
+    assert there(root, "s") == [True] * 3
+    assert psutil.wait_procs(whole, timeout=20)[1] == []
+
+
+def test_records_are_adopted_and_a_failure_keeps_the_earlier_one(root):
+    """Ctrl-C and SIGTERM end all processes; what ran then is made by the next call."""
+    earlier = root / "build/records/quick/one.ipynb"
+    edited = (root / "book/one.md").read_text()
+    (root / "book/one.md").write_text(edited.replace("fails = 0, -1, -1, -1", "fails = 0, 0, -1, -1"))
+    with started(root, "records", "--profile", "quick", "--jobs", "2") as process:
+        until(lambda: count(root, "started")[0] == 1)
+        whole = below(process)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors.strip()) == (143, "Interrupted. Nothing half-written; the same call goes on.")
+    assert psutil.wait_procs(whole, timeout=20)[1] == []
+    assert not earlier.exists()
+    (root / "book/one.md").write_text(edited.replace("fails = 0, -1, -1, -1", "fails = 0, -1, -1, 0"))
+    earlier.parent.mkdir(parents=True, exist_ok=True)
+    earlier.write_text("earlier")
+    done = call(root, "records", "--profile", "quick", "--jobs", "2")
+    assert done.returncode == 1
+    assert earlier.read_text() == "earlier"
+    assert records.status(chapter("two", Book(root)), "quick").state == "current"
+    assert (
+        done.stderr.endswith("1 of 2 failed: one. The same call tries them again.\n") or "1 of 1 failed" in done.stderr
+    )
