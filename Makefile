@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 PROFILE ?= quick
+ENGINE ?= local
 PORT ?= 8000
 BENCHMARK ?= training
 
@@ -12,7 +13,7 @@ LENS := $(BIN)/spectral-lens
 SITE := build/site/$(PROFILE)/_build/html
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test run references check-records bench mutants lint serve clean distclean
+.PHONY: help setup book test run records references check-records bench mutants lint serve clean distclean
 
 help: ## List the targets
 	@echo "make TARGET, where TARGET is one of"
@@ -31,6 +32,10 @@ test: lint ## Lint, run every quick chapter once against its reference, build th
 run: $(READY) ## Run one chapter: CHAPTER=relevance/mnist ARGS='-p "digits=[3,8]"'
 	@test -n "$(CHAPTER)" || { echo "Which chapter? make run CHAPTER=relevance/mnist ('$(LENS) list' names them all)" >&2; exit 2; }
 	$(LENS) run $(CHAPTER) --profile $(PROFILE) $(ARGS)
+
+# A cluster's plugin is installed where that cluster is asked for: some break Snakemake elsewhere.
+records: $(READY) $(addprefix .venv/.,$(filter slurm kubernetes,$(ENGINE))) ## Make all records that are not current: PROFILE=paper ENGINE=local, slurm or kubernetes, JOBS=8
+	$(LENS) records --profile $(PROFILE) --engine $(ENGINE) $(if $(JOBS),--jobs $(JOBS)) $(ARGS)
 
 references: $(READY) ## Run the quick chapters that changed, and keep what they print for the tests
 	$(LENS) run --older --profile quick
@@ -55,9 +60,9 @@ serve: $(READY) ## Show the built site on 127.0.0.1; PORT=8000, PROFILE as for b
 	@test -f $(SITE)/index.html || { echo "There is no site of this profile yet: make book PROFILE=$(PROFILE)" >&2; exit 2; }
 	$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory $(SITE)
 
-clean: ## Remove the sites and the quick records; your own runs in build/records/custom stay
+clean: ## Remove the sites and the quick records; your own runs and sweeps stay
 	rm -rf build/records/quick dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	if [ -d build ]; then find build -mindepth 1 -maxdepth 1 ! -name records -exec rm -rf {} +; fi
+	if [ -d build ]; then find build -mindepth 1 -maxdepth 1 ! -name records ! -name sweeps -exec rm -rf {} +; fi
 
 distclean: clean ## Remove .venv and everything in build too
 	rm -rf build .venv
@@ -65,6 +70,11 @@ distclean: clean ## Remove .venv and everything in build too
 # What only `mutants` needs.
 .venv/.mutants: $(READY)
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[mutants]"
+	@touch $@
+
+# What only one kind of cluster needs.
+.venv/.slurm .venv/.kubernetes: .venv/.%: $(READY)
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[$*]"
 	@touch $@
 
 # .ready is written last, and .unfinished stands from the first step to the last: a set-up that was interrupted begins
@@ -79,5 +89,5 @@ $(READY): pyproject.toml constraints.txt
 			echo "No virtual environment could be made with $(PYTHON); some systems keep that in a package python3-venv." >&2; exit 2; }; \
 	fi
 	@rm -f $@ && touch .venv/.unfinished
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[book,data,explain,figures,selector,test,peers,dev]"
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[book,data,engine,explain,figures,selector,test,peers,dev]"
 	@rm -f .venv/.unfinished && touch $@

@@ -20,8 +20,9 @@ from spectral_lens.book.cli import app
 
 ROOT = Path(__file__).parents[1]
 PYTHONS = ("3.11", "3.12", "3.13")
-INSTALL = ".[book,data,explain,figures,selector,test,peers,dev]"
+INSTALL = ".[book,data,engine,explain,figures,selector,test,peers,dev]"
 ON_DEMAND = ("mutants",)  # an extra that a target installs for itself
+CLUSTERS = ("slurm", "kubernetes")  # an extra that `make records` installs for this ENGINE
 
 
 def text(name: str) -> str:
@@ -88,7 +89,7 @@ def test_environment_says_what_pyproject_and_constraints_say() -> None:
     assert pip == {"pip": ["-c constraints.txt", f"-e {INSTALL}"]}
     assert f'-c constraints.txt -e "{INSTALL}"' in text("Makefile")
     extras = re.search(r"\[(.*)\]", INSTALL)[1].split(",")
-    assert sorted([*extras, *ON_DEMAND]) == sorted(project()["optional-dependencies"])
+    assert sorted([*extras, *ON_DEMAND, *CLUSTERS]) == sorted(project()["optional-dependencies"])
 
 
 @pytest.mark.parametrize("extra", ON_DEMAND)
@@ -97,6 +98,15 @@ def test_what_one_target_needs_is_installed_by_it(extra: str) -> None:
     assert re.search(rf"^{extra}: \$\(READY\) \.venv/\.{extra} ", makefile, re.MULTILINE)
     recipe = re.search(rf"^\.venv/\.{extra}: \$\(READY\)\n((?:\t.*\n)*)", makefile, re.MULTILINE)[1]
     assert f'-c constraints.txt -e ".[{extra}]"' in recipe
+
+
+def test_what_a_cluster_needs_is_installed_where_it_is_asked_for() -> None:
+    for engine in ("local", *CLUSTERS):
+        command = ["make", "--no-print-directory", "--dry-run", "records", f"ENGINE={engine}", "JOBS=3"]
+        recipe = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        installed = set(re.findall(r'-c constraints.txt -e "\.\[(slurm|kubernetes)\]"', recipe))
+        assert installed == {engine} & set(CLUSTERS)
+        assert f"records --profile quick --engine {engine} --jobs 3" in recipe
 
 
 def test_supported_pythons_are_the_same_everywhere() -> None:
