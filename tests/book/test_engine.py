@@ -75,8 +75,15 @@ def there(root, name):
     return [customs.same(plan) is not None for plan in found.plans]
 
 
+@contextlib.contextmanager
 def started(root, *arguments):
-    return subprocess.Popen(command(root, *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command(root, *arguments), **pipes) as process:
+        try:
+            yield process
+        finally:  # what a failed test leaves would wait for a minute
+            (root / "book/go").touch() if process.poll() is None else None
+            process.kill()
 
 
 def below(process, word=""):

@@ -64,9 +64,8 @@ def test_kernels_and_jobs_that_are_killed_are_made_again(root):
     """One kernel is killed, one point fails by itself, one job is cancelled by hand."""
     grid = ["--grid", "number=0:3", "--grid", "waits=0", "--grid", "killed=1", "--grid", "fails=2"]
     with started(root, "sweep", "one", *grid, "--name", "s", "--engine", str(root / "often")) as process:
-        until(lambda: count(root, "started") == {0: 1, 1: 2, 2: 1, 3: 0} and sum(there(root, "s")) == 1, 100)
-        (job,) = queued()
-        slurm("scancel", job)
+        until(lambda: count(root, "started") == {0: 1, 1: 2, 2: 1, 3: 0} and len(queued("R,CG")) == 1, 100)
+        slurm("scancel", *queued())
         until(lambda: count(root, "started")[0] == 2, 100)
         (root / "book/go").touch()
         told, errors = process.communicate(timeout=100)
@@ -93,7 +92,7 @@ def test_a_controller_that_is_killed_and_a_node_that_goes_down(root):
     ]
     node = slurm("sinfo", "-h", "-o", "%n").strip()
     with started(root, *sweep) as first:
-        until(lambda: there(root, "s") == [True, False] and count(root, "started")[1] == 1, 100)
+        until(lambda: count(root, "started")[1] == 1 and there(root, "s") == [True, False], 100)
         first.kill()
     with started(root, *sweep) as second:
         until(lambda: len(queued()) == 2, 60)

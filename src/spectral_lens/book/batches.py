@@ -20,7 +20,7 @@ __all__ = ["Batch", "key", "plans", "price", "shared_out"]
 # parameters may cost more; half as much memory again, since a job above its limit is killed; each try asks for more.
 _TIMES, _START = 2.0, 5  # of the last record's seconds; and minutes for what is not the chapter: queue, imports, disk
 _MEMORY, _LEAST = 1.5, 1024  # of the last record's peak; and MB that a kernel with torch takes anyway
-_UNKNOWN = Cost(seconds=7200.0, memory=4 * 10**9)  # of a chapter that has no record: two hours, into 4 GB
+_UNKNOWN_SECONDS, _UNKNOWN_MEMORY = 7200.0, 4 * 10**9  # of a chapter that has no record: two hours, into 4 GB
 _THREADS = 4  # where neither the profile nor a record says how many
 
 
@@ -87,7 +87,7 @@ def shared_out(
     most = max(1, ceil(len(runs) / jobs))
     found = []
     for each in kinds.values():
-        longest = max((cost.seconds or _UNKNOWN.seconds or 0.0) for _, cost in each)
+        longest = max(together if cost.seconds is None else cost.seconds for _, cost in each)
         number = min(most, max(1, int(together / max(longest, 0.1))))
         found += [_batch(each[start : start + number], cores) for start in range(0, len(each), number)]
     return sorted(found, key=lambda batch: -(batch.seconds or float("inf")))
@@ -115,13 +115,13 @@ def _batch(runs: Sequence[tuple[Plan, Cost]], cores: int | None) -> Batch:
     costs = [cost for _, cost in runs]
     seconds = [cost.seconds for cost in costs if cost.seconds is not None]
     whole = sum(seconds) if len(seconds) == len(costs) else None
-    memory = max(cost.memory or _UNKNOWN.memory or 0 for cost in costs)
+    memory = max(cost.memory or _UNKNOWN_MEMORY for cost in costs)
     settings = profile(runs[0][0].base, runs[0][0].chapter.book)["threads"]
     threads = settings or max((cost.threads or _THREADS for cost in costs), default=_THREADS)
     return Batch(
         plans=tuple(plan for plan, _ in runs),
         seconds=whole,
-        runtime=_START + ceil(_TIMES * (whole or len(runs) * (_UNKNOWN.seconds or 0.0)) / 60),
+        runtime=_START + ceil(_TIMES * (whole or len(runs) * _UNKNOWN_SECONDS) / 60),
         mem_mb=max(_LEAST, ceil(_MEMORY * memory / 1e6)),
         threads=max(1, min(threads, cores or threads)),
         gpu=any(cost.gpu for cost in costs),
