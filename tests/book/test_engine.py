@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
-from toy_chapters import page, write
+from toy_chapters import page, record, write
 
-from spectral_lens.book import customs, records, sweeps
-from spectral_lens.book.chapters import Book, chapter
+from spectral_lens.book import customs, engine, records, sweeps
+from spectral_lens.book.chapters import Book, BookError, chapter
 
 # Says that it has started and ended; waits, fails or loses its kernel as its parameters say.
 CELL = """\
@@ -93,6 +94,69 @@ def below(process, word=""):
         with contextlib.suppress(psutil.Error):
             found += [each] if not word or word in each.cmdline() else []
     return found
+
+
+@pytest.mark.parametrize(
+    ("named", "text", "message"),
+    [
+        ("slrum", None, "There is no engine 'slrum', nor a folder of that name with a config.yaml: did you mean slurm"),
+        ("mine", None, "There is no engine 'mine'"),
+        ("mine", "jobs: [", "The engine mine cannot be read: "),
+        ("mine", "- jobs", "is a table"),
+        ("mine", "executor: lsf", "The engine mine needs a plugin: pip install -c constraints.txt snakemake-executor-"),
+    ],
+)
+def test_an_engine_that_cannot_work_says_why(root, monkeypatch, named, text, message):
+    monkeypatch.chdir(root)
+    if text is not None:
+        (root / "mine").mkdir()
+        (root / "mine/config.yaml").write_text(text)
+    with pytest.raises(BookError) as caught:
+        engine.find(Book(root), named)
+    assert message in str(caught.value)
+
+
+def test_an_engine_of_ones_own(root, monkeypatch):
+    (root / "mine").mkdir()
+    (root / "mine/config.yaml").write_text("executor: local\ncores: 3\n")
+    monkeypatch.chdir(root / "book")
+    found = engine.find(Book(root), "../mine")
+    assert (found.name, found.executor, found.local, found.jobs, found.store) == ("mine", "local", True, 3, None)
+    own = engine.find(Book(root), "local")
+    assert (own.path.parent.name, own.jobs) == ("engine", None)
+    monkeypatch.setattr(engine.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(BookError, match="need Snakemake: pip install"):
+        engine.find(Book(root), "local")
+
+
+def test_one_call_at_a_time_holds_a_folder(tmp_path):
+    with engine.alone(tmp_path / "sweep-s"):
+        with pytest.raises(BookError, match="Another call is at work on sweep-s"), engine.alone(tmp_path / "sweep-s"):
+            pass
+        with engine.alone(tmp_path / "sweep-t"):
+            pass
+    with engine.alone(tmp_path / "sweep-s"):
+        pass
+
+
+def test_kubernetes_as_far_as_a_dry_run_goes(root):
+    """The profile is rendered with what the last record says of cost; no cluster is asked."""
+    pytest.importorskip("snakemake_executor_plugin_kubernetes")
+    pytest.importorskip("snakemake_storage_plugin_fs")
+    found = engine.find(Book(root), "kubernetes")
+    assert (found.jobs, found.store) == (50, Path("/shared/spectral-lens/done"))
+    record(chapter("one", Book(root)), duration=30.0, peak_memory=2 * 10**9, device="NVIDIA H100", threads=8)
+    done = call(root, "sweep", "one", "--grid", "number=0:60", "--jobs", "5", "--engine", "kubernetes", "--dry-run")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "60 to run in 6 jobs of the engine kubernetes: about 30 min 00 s of computing, 6 min 00 s" in done.stdout
+    (log,) = (root / "build/engine").glob("*/snakemake.log")
+    said = log.read_text()
+    assert re.search(r"^gpu +6$", said, re.MULTILINE)
+    assert "runtime=15, " in said
+    assert " mem_mb=3000, " in said
+    assert "gpu=1, gpu_manufacturer=nvidia" in said
+    assert "output: /shared/spectral-lens/done/gpu-" in said
+    assert not (root / "build/sweeps").exists()
 
 
 def test_a_sweep_goes_on_after_failures_and_computes_nothing_twice(root):

@@ -22,16 +22,16 @@ def elsewhere(plan, folder, **changes):
     return shutil.move(custom(plan, **changes), folder / f"{batches.key(plan)}.ipynb")
 
 
-@pytest.mark.parametrize("place", ["done/cpu-1", ".snakemake/storage/s3/bucket/prefix/done/cpu-1"])
+@pytest.mark.parametrize("place", ["done/cpu-1", ".snakemake/storage/s3/bucket/prefix/done/cpu-1", "store/done/cpu-1"])
 def test_records_of_another_machine_take_their_place(plans, tmp_path, place):
     elsewhere(plans[0], tmp_path / place)
     elsewhere(plans[1], tmp_path / place)
     (tmp_path / place / f"{batches.key(plans[2])}.log").write_text("it failed\n")
     (tmp_path / place / "another.ipynb").write_text("of another sweep")
-    assert handover.take(tmp_path, [plans[0], plans[2]]) == {plans[2].target: "it failed"}
+    assert handover.take(tmp_path, [plans[0], plans[2]], tmp_path / "store/done") == {plans[2].target: "it failed"}
     assert [plan.target.exists() for plan in plans] == [True, False, False]
     before = plans[0].target.stat()
-    assert handover.take(tmp_path, plans[:2]) == {}
+    assert handover.take(tmp_path, plans[:2], tmp_path / "store/done") == {}
     assert plans[0].target.stat() == before
     assert plans[1].target.exists()
 

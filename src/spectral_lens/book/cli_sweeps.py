@@ -156,7 +156,7 @@ def _run(
     number = jobs or by.jobs or schedule.default(profile(runs[0][0].base, of)["threads"])
     where = engine.folder(of, name)
     with engine.alone(where):
-        handover.take(where, [plan for plan, _ in runs])
+        handover.take(where, [plan for plan, _ in runs], by.store)
         handover.clear(where)
         left = [run for run in runs if not current(run[0])]
         typer.echo(f"{len(runs) - len(left)} of {len(runs)} there already.")

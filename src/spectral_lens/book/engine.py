@@ -60,6 +60,12 @@ class Engine:
         return self.executor == "local"
 
     @property
+    def store(self) -> Path | None:
+        """The folder in which jobs hand over, where it is none of this machine's alone: a volume that all mount."""
+        prefix = self.settings.get("default-storage-prefix")
+        return Path(prefix) / "done" if self.settings.get("default-storage-provider") == "fs" and prefix else None
+
+    @property
     def jobs(self) -> int | None:
         """How many jobs at a time the profile says; None where it does not."""
         found = self.settings.get("jobs", self.settings.get("cores"))
@@ -71,6 +77,7 @@ class Run:
     """A call that is under way: its folder, what it waits for and what went wrong, by the places of the records."""
 
     folder: Path
+    store: Path | None
     waiting: dict[Path, Plan]
     tell: Callable[[Plan, str | None], None]
     before: dict[Path, Stamp] = field(init=False)
@@ -82,7 +89,7 @@ class Run:
 
     def look(self) -> None:
         """Take over what came back, and tell of each run that has ended since the last look."""
-        for target, said in handover.take(self.folder, list(self.waiting.values())).items():
+        for target, said in handover.take(self.folder, list(self.waiting.values()), self.store).items():
             self._fail(self.waiting[target], said)
         for target, plan in list(self.waiting.items()):
             if self._new(target):
@@ -92,9 +99,14 @@ class Run:
     def end(self, log: Path) -> None:
         """Nothing comes any more: what is not there by now has failed, as its own log says, or Snakemake's."""
         self.look()
+        why = f"Its job ended without a result. {_last(log)}"
         for plan in list(self.waiting.values()):
             own = plan.failed.with_suffix(".log")
-            self._fail(plan, own.read_text(encoding="utf-8").strip() if self._new(own) else _why(log))
+            if self._new(own):
+                self._fail(plan, own.read_text(encoding="utf-8").strip())
+            else:
+                self._fail(plan, why)
+                why = f"Its job ended without a result: see {log}"
 
     def _fail(self, plan: Plan, said: str) -> None:
         self.failed[plan.target] = said
@@ -163,7 +175,7 @@ def run(
     from spectral_lens.book.execution import terminable
 
     plans = {plan.target: plan for batch in batches for plan in batch.plans}
-    state = Run(where, plans.copy(), tell)
+    state = Run(where, engine.store, plans.copy(), tell)
     command = _command(of, where, batches, engine, jobs) + ["--dry-run"] * dry
     log = where / "snakemake.log"
     with log.open("wb") as output, terminable():
@@ -179,7 +191,7 @@ def run(
         finally:
             _end(process)
     if dry:
-        return {} if process.returncode == 0 else dict.fromkeys(plans, _why(log))
+        return {} if process.returncode == 0 else dict.fromkeys(plans, f"Snakemake would not start. {_last(log)}")
     state.end(log)
     handover.clear(where)
     return {target: said for target, said in state.failed.items() if not current(plans[target])}
@@ -234,9 +246,9 @@ def _command(of: Book, where: Path, batches: Sequence[Batch], engine: Engine, jo
     ]  # fmt: skip
 
 
-def _why(log: Path) -> str:
+def _last(log: Path) -> str:
     said = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST:]
-    return "\n    ".join([f"Its job ended without a result. The end of {log}:", *said])
+    return "\n    ".join([f"The end of {log}:", *said])
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

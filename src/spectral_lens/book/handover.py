@@ -19,13 +19,14 @@ __all__ = ["clear", "short", "stamp", "take"]
 _PLACES = ("done/*", ".snakemake/storage/**/done/*")  # on a shared disk, and the copies of what an object store holds
 
 
-def take(where: Path, plans: Sequence[Plan]) -> dict[Path, str]:
+def take(where: Path, plans: Sequence[Plan], store: Path | None = None) -> dict[Path, str]:
     """Take the plans' records out of what was handed over; returns what went wrong, by the places of the records.
 
-    A record that stands in its place already, or that other code made than stands here, is not taken.
+    where: Snakemake's folder.  store: a folder beside it in which jobs hand over, too.  A record that stands in its
+    place already, or that other code made than stands here, is not taken.
     """
     failed, waiting = dict[Path, str](), {key(plan): plan for plan in plans}
-    for folder in _handed(where):
+    for folder in _handed(where, store):
         for path in sorted(folder.iterdir()):
             plan = waiting.get(path.stem)
             if plan is None:
@@ -56,8 +57,10 @@ def short(of: Any) -> str:
     return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def _handed(where: Path) -> list[Path]:
-    return sorted(path for place in _PLACES for path in where.glob(place) if path.is_dir() and path.suffix != ".part")
+def _handed(where: Path, store: Path | None) -> list[Path]:
+    found = [path for place in _PLACES for path in where.glob(place)]
+    found += store.glob("*") if store else []
+    return sorted(path for path in found if path.is_dir() and path.suffix != ".part")
 
 
 def _adopt(plan: Plan, path: Path) -> str | None:
