@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import IO, Any, TypeAlias
 
 import psutil
 
@@ -178,12 +178,7 @@ def run(
     state = Run(where, engine.store, plans.copy(), tell)
     command = _command(of, where, batches, engine, jobs) + ["--dry-run"] * dry
     log = where / "snakemake.log"
-    with log.open("wb") as output, terminable():
-        # A session of its own: Ctrl-C reaches this process alone, which then ends the others in order.
-        process = subprocess.Popen(
-            command, cwd=where, env=os.environ | runner.data_folder(), stdin=subprocess.PIPE, stdout=output,
-            stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
+    with log.open("wb") as output, terminable(), _started(command, where, output) as process:
         try:
             while process.poll() is None:
                 state.look()
@@ -244,6 +239,14 @@ def _command(of: Book, where: Path, batches: Sequence[Batch], engine: Engine, jo
         # Two of them in a folder are kept apart by `alone`, which death frees: Snakemake's own lock would stay.
         "--nolock", "--rerun-incomplete", "--rerun-triggers", "mtime", "--keep-going", "--scheduler", "greedy", *number,
     ]  # fmt: skip
+
+
+def _started(command: Sequence[str], where: Path, output: IO[bytes]) -> subprocess.Popen[bytes]:
+    """The process of Snakemake, in a session of its own: Ctrl-C reaches this one alone, which ends it in order."""
+    return subprocess.Popen(
+        command, cwd=where, env=os.environ | runner.data_folder(), stdin=subprocess.PIPE, stdout=output,
+        stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
 
 
 def _last(log: Path) -> str:
