@@ -119,13 +119,13 @@ def test_what_has_fallen_and_what_has_not(lr, psi_penalty, inputs):
 @pytest.mark.parametrize("which", ["eigenvalue", "relevance"])
 def test_down_to_a_share_of_the_start(which, left, down):
     """At `lr` of where it began one of the two decides; the other has fallen further."""
-    lr, trained = 0.1, fit(mlp([5, 4, 3]), toy(20, (5,), 3), seeds=[6], **SHORT)
+    lr, trained = 0.1, fit(mlp([50, 2, 3]), toy(20, (50,), 3), seeds=[6], **SHORT)
     start = initial(trained.model, trained.seeds)
     lam, psi = start["layer1.lam_in"], start["layer1.psi"]
     share = left * lr if which == "eigenvalue" else 0.5 * lr
     stretch = 0.1 if which == "eigenvalue" else 2 * left
     state = trained.state | {"layer1.lam_in": share * lam, "layer1.psi": stretch * psi}
-    assert not 0.9 < float(relevance(lam, psi).amax()) < 1.1
+    assert float(relevance(lam, psi).amax()) < 0.7
     assert fallen(replace(trained, state=state), "layer1", lr=lr).tolist() == [down]
 
 
