@@ -86,8 +86,9 @@ def started(root, *arguments):
         try:
             yield process
         finally:  # what a failed test leaves would wait for a minute
-            (root / "book/go").touch() if process.poll() is None else None
-            process.kill()
+            if process.poll() is None:
+                (root / "book/go").touch()
+                process.kill()
 
 
 def below(process, word=""):
@@ -198,6 +199,7 @@ def test_a_controller_that_was_killed_is_called_again(root):
         until(lambda: there(root, "s") == [True, False] and len(below(first, "point")) == 1)
         (snakemake,), (job,), whole = below(first, "--snakefile"), below(first, "point"), below(first)
         first.kill()
+        first.wait()
     assert psutil.wait_procs([snakemake], timeout=10)[0]
     assert job.is_running()
     with started(root, *sweep) as third:

@@ -88,6 +88,7 @@ def test_a_controller_that_is_killed_and_a_node_that_goes_down(root):
     with started(root, *sweep) as first:
         until(lambda: count(root, "started")[1] == 1 and there(root, "s") == [True, False], 100)
         first.kill()
+        first.wait()
     with started(root, *sweep) as second:
         until(lambda: len(queued()) == 2, 60)
         slurm("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
