@@ -1,9 +1,11 @@
 """The commands on many runs at once: exit status and messages, with an engine that only notes what it is given."""
 
-import sys
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import toy_sweeps
 from toy_chapters import age, custom, page, record, write
 from typer.testing import CliRunner
 
@@ -11,6 +13,8 @@ from spectral_lens.book import cli_sweeps, engine, runner, sweeps
 from spectral_lens.book.chapters import chapter
 from spectral_lens.book.cli import app
 from spectral_lens.book.execution import Terminated
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -161,17 +165,21 @@ def test_all_records(call, engines, toy):
     assert call("records", "part/one").stdout == "1 of 1 there already.\n"
 
 
-def test_what_a_sweep_shows(call, engines, toy, monkeypatch):
-    call(*GRID, "--name", "s")
-    where = toy.root / "build/sweeps/s"
-    table = SimpleNamespace(status=lambda of: [f"{len(of.plans)} points"], write=lambda of: where / "table.csv")
-    made = {"sweep_table": table, "sweep_page": SimpleNamespace(page=lambda of: where / "page.html")}
-    for name, module in made.items():
-        monkeypatch.setitem(sys.modules, f"spectral_lens.book.{name}", module)
-        monkeypatch.setattr(sys.modules["spectral_lens.book"], name, module, raising=False)
-    assert call("sweep", "s", "--status").stdout == "4 points\n"
-    assert call("sweep", "s", "--table").stdout == "build/sweeps/s/table.csv\n"
-    assert call("sweep", "s", "--page").stdout == "build/sweeps/s/page.html\n"
+def test_what_a_sweep_shows(tmp_path, package):
+    of = toy_sweeps.book(tmp_path, package)
+    shutil.copytree(ROOT / "book/_static", of.root / "book/_static")
+    made = toy_sweeps.sweep(of, [{"lr": 0.2}, {"lr": 0.3}], "s")
+    toy_sweeps.measure(made.plans[0], toy_sweeps.distance(0.97, 0.98))
+    show = ["sweep", "s", "--root", str(of.root)]
+    assert "lr=0.3" in CliRunner().invoke(app, [*show, "--status"]).stdout
+    for what, place in (
+        ("table", "build/sweeps/s/table.csv"),
+        ("page", "build/sweeps/s/page.html"),
+        ("keep", "data/runs/sweeps/s.json"),
+    ):
+        done = CliRunner().invoke(app, [*show, f"--{what}"])
+        assert (done.exit_code, done.stdout) == (0, f"{place}\n"), done.output
+        assert "0.97" in (of.root / place).read_text()
 
 
 def test_an_engine_that_would_not_start_is_said_by_the_dry_run(call, engines, monkeypatch):

@@ -10,6 +10,7 @@ import toy_sweeps as toy
 from spectral_lens.book import sweep_body, sweep_points
 from spectral_lens.book.chapters import BookError
 from spectral_lens.book.sweep_claim import Links, Wanted
+from spectral_lens.claims import Measured
 
 OF = toy.gathered(({"lr": 0.1, "source": "<a>"}, [toy.distance(0.97, 0.98)]), ({"lr": 0.2, "source": "b"}, []))
 
@@ -54,6 +55,16 @@ def test_where_it_comes_from():
     )
 
 
+def test_some_readings_of_a_claim():
+    other = Measured.of(toy.DISTANCE, [0.5, 0.6], "custom", reading="the authors' code")
+    of = toy.gathered(({"lr": 0.1}, [toy.distance(0.97, 0.98), other]))
+    both = ["as printed", "the authors' code"]
+    for asked in (both, both[:1], both[1:]):
+        text = sweep_body.body(of, Links(""), sweep_body.wanted(of, readings=";".join(asked)))
+        assert ("the authors' code" in html.unescape(text)) == (both[1] in asked)
+        assert (", 0.975 (95%" in text) == (both[0] in asked)
+
+
 def test_without_a_claim_there_is_no_figure():
     of = toy.gathered(({"lr": 0.1}, []))
     assert "No point of this sweep has measured a claim yet." in sweep_body.body(of, Links(""))
@@ -61,9 +72,11 @@ def test_without_a_claim_there_is_no_figure():
 
 def test_what_is_asked_for_is_there_or_refused():
     assert sweep_body.wanted(OF) == Wanted()
-    assert sweep_body.wanted(OF, f" {toy.DISTANCE} ,", "lr", "source") == Wanted((toy.DISTANCE,), "lr", "source")
+    found = sweep_body.wanted(OF, f" {toy.DISTANCE} ,", " as printed;", "lr", "source")
+    assert found == Wanted((toy.DISTANCE,), ("as printed",), "lr", "source")
     for options, said in (
         ({"claims": "chicchi.independent.distanc"}, r"no claim .*did you mean chicchi\.independent\.distance"),
+        ({"readings": "as printed; other"}, "no reading 'other': there are as printed"),
         ({"x": "l"}, r"no parameter 'l'"),
         ({"colour": "rate"}, r"no parameter 'rate': there are lr, source"),
         ({"x": "lr", "colour": "lr"}, "either the axis or the colour"),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # slow to import
     from spectral_lens.book.schedule import Cost
     from spectral_lens.book.sweeps import Sweep
 
+_SHOWN = ("status", "table", "page", "keep")
 _TOGETHER = {True: 60.0, False: 300.0}  # seconds of a job: ten times what starting it takes, here and on a cluster
 
 EngineName = Annotated[
@@ -38,6 +39,7 @@ def sweep(
     status: Annotated[bool, typer.Option("--status", help="Which points are there, and which failed.")] = False,
     table: Annotated[bool, typer.Option("--table", help="All measured numbers as CSV.")] = False,
     page: Annotated[bool, typer.Option("--page", help="A page of figures.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="As data for the book, in data/runs/sweeps.")] = False,
     dry_run: Dry = False,
     profile: Profile = "quick",
     engine: EngineName = "local",
@@ -52,10 +54,11 @@ def sweep(
     from spectral_lens.book import grids, sweeps
 
     of = book(root)
-    if sum((bool(grid), points is not None, status, table, page)) > 1:
-        raise BookError("Say one of --grid (as often as you like), --points, --status, --table and --page.")
-    if status or table or page:
-        _show(sweeps.load(of, name), status=status, table=table)
+    asked = [each for each, said in zip(_SHOWN, (status, table, page, keep), strict=True) if said]
+    if bool(grid) + (points is not None) + len(asked) > 1:
+        raise BookError(f"Say one of --grid (as often as you like), --points, --{', --'.join(_SHOWN)}.")
+    if asked:
+        _show(sweeps.load(of, name), asked[0])
         return
     if grid or points:
         found = grids.product(grid) if grid else grids.from_file(points or "")
@@ -111,15 +114,16 @@ def point(
         raise typer.Exit(143) from None
 
 
-def _show(of: "Sweep", *, status: bool, table: bool) -> None:
-    from spectral_lens.book import sweep_page, sweep_table
+def _show(of: "Sweep", what: str) -> None:
+    """What there is of the sweep: as lines, or as the file that this makes."""
+    from spectral_lens.book import sweep_kept, sweep_page, sweep_table
 
-    if status:
+    if what == "status":
         for line in sweep_table.status(of):
             typer.echo(line)
     else:
-        where = sweep_table.write(of) if table else sweep_page.page(of)
-        typer.echo(where.relative_to(of.chapter.book.root).as_posix())
+        make = {"table": sweep_table.write, "page": sweep_page.page, "keep": sweep_kept.keep}[what]
+        typer.echo(make(of).relative_to(of.chapter.book.root).as_posix())
 
 
 def _run_sweep(of: Book, found: "Sweep", engine: str, jobs: int | None, dry: bool) -> None:

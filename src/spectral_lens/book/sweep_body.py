@@ -21,24 +21,35 @@ __all__ = ["body", "wanted"]
 _MOST = 40  # points that are named as missing
 
 
-def wanted(of: Gathered, claims: str = "", x: str = "", colour: str = "") -> Wanted:
-    """What the options of the directive ask for. Raises BookError for a claim or parameter that the sweep has not."""
-    ids = tuple(id.strip() for id in claims.split(",") if id.strip())
+def wanted(of: Gathered, claims: str = "", readings: str = "", x: str = "", colour: str = "") -> Wanted:
+    """What the options of the directive ask for: claims after commas, readings after semicolons.
+
+    Raises BookError for a claim, reading or parameter that the sweep has not.
+    """
+    ids, ways = (tuple(filter(None, map(str.strip, text.split(by)))) for text, by in ((claims, ","), (readings, ";")))
     known = [claim.id for claim, _ in measured(of)]
     for id in ids:
         if id not in known:
             raise BookError(f"The sweep {of.name} measured no claim {id!r}{close(id, known)}")
+    read = {reading: "" for claim, reading in measured(of) if not ids or claim.id in ids}
+    for reading in ways:
+        if reading not in read:
+            raise BookError(f"The sweep {of.name} has no reading {reading!r}: there are {'; '.join(read)}.")
     for name in filter(None, (x, colour)):
         if name not in of.swept:
             raise BookError(f"The sweep {of.name} has no parameter {name!r}{close(name, of.swept)}")
     if x and x == colour:
         raise BookError(f"The sweep {of.name}: {x!r} is either the axis or the colour.")
-    return Wanted(ids, x, colour)
+    return Wanted(ids, ways, x, colour)
 
 
 def body(of: Gathered, links: Links, chosen: Wanted = EVERYTHING, name: str = "sweep") -> str:
     """All of it; `name` begins the ids of its parts."""
-    claims = [each for each in measured(of) if not chosen.claims or each[0].id in chosen.claims]
+    claims = [
+        (claim, reading)
+        for claim, reading in measured(of)
+        if (not chosen.claims or claim.id in chosen.claims) and (not chosen.readings or reading in chosen.readings)
+    ]
     figures = "".join(sweep_claim.section(of, claim, reading, chosen, links) for claim, reading in claims)
     if not figures:
         figures = "<p>No point of this sweep has measured a claim yet.</p>"

@@ -33,9 +33,10 @@ class Links:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be shown: the claims (none: all), the parameter along the axis and the one of the colours."""
+    """What is to be shown: claims and readings (none: all), the parameter along the axis and that of the colours."""
 
     claims: tuple[str, ...] = ()
+    readings: tuple[str, ...] = ()
     x: str = ""
     colour: str = ""
 

@@ -1,7 +1,8 @@
 """A sweep on a page of the book, as a Sphinx directive.
 
     ```{sweep} NAME
-    :claims: chicchi.independent.distance, chicchi.independent.jump
+    :claims: chicchi.independent.distance, chicchi.independent.zeros
+    :readings: as printed; the authors' code
     :x: lr                    the parameter along the axis
     :colour: samples          the one that tells the lines apart
     ```
@@ -39,7 +40,7 @@ class Sweep(SphinxDirective):
     """The directive `{sweep}`."""
 
     required_arguments = 1
-    option_spec: ClassVar[dict[str, Any]] = dict.fromkeys(("claims", "x", "colour"), directives.unchanged)
+    option_spec: ClassVar[dict[str, Any]] = dict.fromkeys(("claims", "readings", "x", "colour"), directives.unchanged)
 
     def run(self) -> list[nodes.Node]:
         """The figures and tables; a sweep that is nowhere, damaged or without a point is a warning."""
