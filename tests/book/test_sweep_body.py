@@ -65,6 +65,13 @@ def test_some_readings_of_a_claim():
         assert (", 0.975 (95%" in text) == (both[0] in asked)
 
 
+def test_what_all_points_have_in_common_is_said_once():
+    of = toy.gathered(*(({"lr": lr, "samples": 50}, [toy.distance(0.97, 0.98)]) for lr in (0.1, 0.2)))
+    said = words(sweep_body.body(of, Links("")))
+    assert "2 of 2 points over lr . Points of a sweep" in said
+    assert "Swept lr: 0.1, 0.2 With samples: 50 Dates" in said
+
+
 def test_without_a_claim_there_is_no_figure():
     of = toy.gathered(({"lr": 0.1}, []))
     assert "No point of this sweep has measured a claim yet." in sweep_body.body(of, Links(""))

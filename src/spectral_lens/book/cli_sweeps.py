@@ -135,7 +135,7 @@ def _run_sweep(of: Book, found: "Sweep", engine: str, jobs: int | None, dry: boo
         sweeps.save(found)
 
     def named(plan: "Plan") -> str:
-        return sweeps.shown(sweeps.point(plan, found.swept))
+        return sweeps.shown(sweeps.point(plan, found.varied))
 
     _run(of, [(plan, cost) for plan in found.plans], f"sweep-{found.name}", engine, jobs, dry, named)
 

@@ -77,7 +77,7 @@ def _legend() -> str:
 def _notes(of: Gathered) -> str:
     """What a reader has to know first: that it is no verdict, and how old the numbers are."""
     there = of.counted
-    swept = ", ".join(f"<code>{_e(name)}</code>" for name in of.swept)
+    swept = ", ".join(f"<code>{_e(name)}</code>" for name in of.varied)
     other = Counter("left out" if point.there else point.state for point in of.points if not point.counted)
     lacking = "".join(f", {number} {state}" for state, number in other.items()) + (" (see below)" if other else "")
     text = (
@@ -146,7 +146,8 @@ def _provenance(of: Gathered) -> str:
     facts = [
         ("Chapter", of.chapter),
         ("Profile", of.base),
-        ("Swept", "; ".join(f"{n}: {', '.join(_values(of, n))}" for n in of.swept)),
+        ("Swept", "; ".join(f"{n}: {', '.join(_values(of, n))}" for n in of.varied)),
+        ("With", "; ".join(f"{n}: {', '.join(_values(of, n))}" for n in of.swept if n not in of.varied)),
         ("Dates", " to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else ""),
         ("Computing", duration(spent)),
         ("Devices", "; ".join(dict.fromkeys(str(each["device"]) for each in made if each.get("device")))),

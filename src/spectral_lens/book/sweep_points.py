@@ -74,6 +74,11 @@ class Gathered:
     kept: bool = False
 
     @property
+    def varied(self) -> tuple[str, ...]:
+        """The parameters that tell the points apart."""
+        return sweeps.varied(self.swept, [point.values for point in self.points])
+
+    @property
     def counted(self) -> list[Point]:
         """The points that are shown and summarised: all made with the same code."""
         return [point for point in self.points if point.counted]

@@ -13,7 +13,7 @@ from spectral_lens.book import checks, runner
 from spectral_lens.book.chapters import Book, BookError, Chapter, chapter, close
 from spectral_lens.book.runner import Plan
 
-__all__ = ["Sweep", "every", "folder", "load", "make", "point", "save", "shown"]
+__all__ = ["Sweep", "every", "folder", "load", "make", "point", "save", "shown", "varied"]
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
@@ -27,6 +27,11 @@ class Sweep:
     base: str  # the profile that the points start from
     swept: tuple[str, ...]  # names of the parameters, in the order given
     plans: tuple[Plan, ...]  # one for each point, in the order of the grid
+
+    @property
+    def varied(self) -> tuple[str, ...]:
+        """The parameters that tell the points apart; all that were given values, where there is one point."""
+        return varied(self.swept, [plan.parameters for plan in self.plans])
 
 
 def make(of: Book, chapter_name: str, base: str, points: Sequence[Mapping[str, Any]], name: str | None = None) -> Sweep:
@@ -53,6 +58,16 @@ def make(of: Book, chapter_name: str, base: str, points: Sequence[Mapping[str, A
 def point(of: Plan, swept: Sequence[str]) -> dict[str, Any]:
     """The values that the plan gives to the swept parameters."""
     return {name: of.parameters[name] for name in swept}
+
+
+def varied(names: Sequence[str], points: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Those of the names that have more than one value in the points; where there is none, all.
+
+    >>> varied(["lr", "runs"], [{"lr": 0.1, "runs": 3}, {"lr": 0.2, "runs": 3}])
+    ('lr',)
+    """
+    several = (name for name in names if len({json.dumps(each[name], sort_keys=True) for each in points}) > 1)
+    return tuple(several) or tuple(names)
 
 
 def shown(of: Mapping[str, Any]) -> str:
