@@ -5,6 +5,7 @@ A run costs two seconds, so each test looks at much. Chapters write into a file 
 
 import contextlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,10 +14,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from toy_chapters import page, record, write
+from toy_chapters import custom, page, record, write
 from typer.testing import CliRunner
 
-from spectral_lens.book import customs, engine, records, sweeps
+from spectral_lens.book import batches, customs, engine, records, runner, sweeps
 from spectral_lens.book.chapters import Book, BookError, chapter
 from spectral_lens.book.cli import app
 
@@ -141,6 +142,29 @@ def test_one_call_at_a_time_holds_a_folder(tmp_path):
             pass
     with engine.alone(tmp_path / "sweep-s"):
         pass
+
+
+def test_what_came_back_from_machines_that_share_no_disk(tmp_path, root):
+    """Failures of this call count and leave a log here; those of earlier ones are still in the store."""
+    plans = [runner.plan(chapter("two", Book(root)), "quick", {"a": k}) for k in range(4)]
+    told = []
+    store, log = tmp_path / "store", tmp_path / "snakemake.log"
+    log.write_text("a\nb\n")
+    run = engine.Run(
+        tmp_path, store, frozenset({"cpu-2"}), {plan.target: plan for plan in plans}, lambda *of: told.append(of)
+    )
+    for batch, plan in (("cpu-1", plans[0]), ("cpu-2", plans[1])):
+        (store / batch).mkdir(parents=True)
+        (store / batch / f"{batches.key(plan)}.log").write_text("it failed\n")
+    shutil.move(custom(plans[2]), store / "cpu-1" / f"{batches.key(plans[2])}.ipynb")
+    run.look()
+    assert told == [(plans[1], "it failed"), (plans[2], None)]
+    run.end(log)
+    run.look()
+    why = f"Its job ended without a result. The end of {log}:\n    a\n    b"
+    assert told[2:] == [(plans[0], why), (plans[3], f"Its job ended without a result: see {log}")]
+    assert set(run.failed) == {plans[k].target for k in (0, 1, 3)}
+    assert [plan.failed.with_suffix(".log").is_file() for plan in plans] == [True, True, False, True]
 
 
 def test_kubernetes_as_far_as_a_dry_run_goes(root):

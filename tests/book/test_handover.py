@@ -28,7 +28,12 @@ def test_records_of_another_machine_take_their_place(plans, tmp_path, place):
     elsewhere(plans[1], tmp_path / place)
     (tmp_path / place / f"{batches.key(plans[2])}.log").write_text("it failed\n")
     (tmp_path / place / "another.ipynb").write_text("of another sweep")
-    assert handover.take(tmp_path, [plans[0], plans[2]], tmp_path / "store/done") == {plans[2].target: "it failed"}
+    plans[0].failed.parent.mkdir(parents=True)
+    plans[0].failed.with_suffix(".log").write_text("it failed before")
+    found = handover.take(tmp_path, [plans[0], plans[2]], tmp_path / "store/done", {"cpu-1"})
+    assert found == {plans[2].target: "it failed"}
+    assert not plans[0].failed.with_suffix(".log").exists()
+    assert handover.take(tmp_path, [plans[2]], tmp_path / "store/done", {"cpu-2"}) == {}
     assert [plan.target.exists() for plan in plans] == [True, False, False]
     before = plans[0].target.stat()
     assert handover.take(tmp_path, plans[:2], tmp_path / "store/done") == {}

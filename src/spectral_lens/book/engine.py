@@ -37,6 +37,7 @@ __all__ = ["ENGINES", "Engine", "Run", "alone", "child", "find", "folder", "run"
 Stamp: TypeAlias = tuple[int, int] | None
 ENGINES = ("local", "slurm", "kubernetes")
 _TICK = 0.2  # seconds between two looks at what is there
+_SETTLE = 3.0  # seconds until Snakemake has to see that all has ended: on Slurm it looks ever more seldom
 _GRACE = 20.0  # seconds that jobs have to end after Ctrl-C, and Snakemake to cancel those of a cluster
 _LAST = 12  # lines of Snakemake's log that are worth reading
 
@@ -78,6 +79,7 @@ class Run:
 
     folder: Path
     store: Path | None
+    batches: frozenset[str]
     waiting: dict[Path, Plan]
     tell: Callable[[Plan, str | None], None]
     before: dict[Path, Stamp] = field(init=False)
@@ -89,7 +91,7 @@ class Run:
 
     def look(self) -> None:
         """Take over what came back, and tell of each run that has ended since the last look."""
-        for target, said in handover.take(self.folder, list(self.waiting.values()), self.store).items():
+        for target, said in handover.take(self.folder, list(self.waiting.values()), self.store, self.batches).items():
             self._fail(self.waiting[target], said)
         for target, plan in list(self.waiting.items()):
             if self._new(target):
@@ -109,6 +111,10 @@ class Run:
                 why = f"Its job ended without a result: see {log}"
 
     def _fail(self, plan: Plan, said: str) -> None:
+        own = plan.failed.with_suffix(".log")
+        if not self._new(own):  # it was written on another machine, or by nobody
+            with contextlib.suppress(OSError), files.replacing(own) as aside:
+                aside.write_text(said + "\n", encoding="utf-8")
         self.failed[plan.target] = said
         del self.waiting[plan.target]
         self.tell(plan, said)
@@ -175,14 +181,17 @@ def run(
     from spectral_lens.book.execution import terminable
 
     plans = {plan.target: plan for batch in batches for plan in batch.plans}
-    state = Run(where, engine.store, plans.copy(), tell)
+    state = Run(where, engine.store, frozenset(batch.name for batch in batches), plans.copy(), tell)
     command = _command(of, where, batches, engine, jobs) + ["--dry-run"] * dry
     log = where / "snakemake.log"
     with log.open("wb") as output, terminable(), _started(command, where, output) as process:
         try:
-            while process.poll() is None:
+            last = time.monotonic()
+            while process.poll() is None and (state.waiting or dry or time.monotonic() < last + _SETTLE):
                 state.look()
+                last = time.monotonic() if state.waiting else last
                 time.sleep(_TICK)
+            process.kill()  # it would sleep on; its jobs have nothing left to do
         finally:
             _end(process)
     if dry:
@@ -255,8 +264,9 @@ def _last(log: Path) -> str:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End Snakemake and what it started here; a cluster's jobs are cancelled by it."""
-    if process.poll() is not None:
+    """End Snakemake and what it started here, unless it was killed; a cluster's jobs are cancelled by it."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_TICK)
         return
     below = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)  # it starts nothing more

@@ -1,9 +1,10 @@
 """What jobs hand over: records and logs in folders that an engine brings, taken into their places."""
 
+import contextlib
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ __all__ = ["clear", "short", "stamp", "take"]
 _PLACES = ("done/*", ".snakemake/storage/**/done/*")  # on a shared disk, and the copies of what an object store holds
 
 
-def take(where: Path, plans: Sequence[Plan], store: Path | None = None) -> dict[Path, str]:
+def take(where: Path, plans: Sequence[Plan], store: Path | None = None, tried: Collection[str] = ()) -> dict[Path, str]:
     """Take the plans' records out of what was handed over; returns what went wrong, by the places of the records.
 
     where: Snakemake's folder.  store: a folder beside it in which jobs hand over, too.  A record that stands in its
-    place already, or that other code made than stands here, is not taken.
+    place already, or that other code made than stands here, is not taken.  tried: the batches whose failures count:
+    where machines share no disk, those of earlier calls are still there.
     """
     failed, waiting = dict[Path, str](), {key(plan): plan for plan in plans}
     for folder in _handed(where, store):
@@ -31,7 +33,7 @@ def take(where: Path, plans: Sequence[Plan], store: Path | None = None) -> dict[
             plan = waiting.get(path.stem)
             if plan is None:
                 continue
-            if path.suffix == ".log":
+            if path.suffix == ".log" and folder.name in tried:
                 failed[plan.target] = path.read_text(encoding="utf-8", errors="replace").strip()
             elif path.suffix == ".ipynb" and (why := _adopt(plan, path)):
                 failed[plan.target] = why
@@ -76,4 +78,6 @@ def _adopt(plan: Plan, path: Path) -> str | None:
         return f"{plan.chapter.name} ({plan.profile}): {path} is not taken over, it comes from other code: {state}."
     with replacing(plan.target) as aside:
         shutil.copyfile(path, aside)
+    with contextlib.suppress(OSError):
+        plan.failed.with_suffix(".log").unlink()
     return None
