@@ -195,7 +195,7 @@ def test_a_job(monkeypatch, tmp_path):
             raise Terminated
         return name == "good"
 
-    monkeypatch.setattr("spectral_lens.book.worker.batch", batch)
+    monkeypatch.setattr("spectral_lens.book.engine.worker.batch", batch)
     for name, status in (("good", 0), ("lost", 1), ("stopped", 143)):
         done = CliRunner().invoke(app, ["point", "plan.json", name, "--to", str(tmp_path)])
         assert (done.exit_code, done.stdout) == (status, "x.ipynb: made \n")

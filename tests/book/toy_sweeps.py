@@ -10,8 +10,8 @@ from toy_chapters import page, write
 from spectral_lens.book import fingerprints, records, sweeps
 from spectral_lens.book.chapters import Book
 from spectral_lens.book.runner import Plan
-from spectral_lens.book.sweep_points import Gathered, Point
 from spectral_lens.book.sweeps import Sweep
+from spectral_lens.book.sweeps.points import Gathered, Point
 from spectral_lens.claims import Measured
 
 DISTANCE = "chicchi.independent.distance"  # a value for each run

@@ -51,7 +51,8 @@ def sweep(
     Each point is a run of your own, as `run -p` makes it; what is there is not computed again. The same call goes on
     after any interruption, and so does `sweep NAME`. Exit status 1 where a point fails.
     """
-    from spectral_lens.book import grids, sweeps
+    from spectral_lens.book import sweeps
+    from spectral_lens.book.sweeps import grids
 
     of = book(root)
     asked = [each for each, said in zip(_SHOWN, (status, table, page, keep), strict=True) if said]
@@ -101,7 +102,7 @@ def point(
     to: Annotated[Path, typer.Option("--to", help="The folder to hand over.")],
 ) -> None:
     """Make the runs of one batch; engines start it. Exit status 1 where a kernel was killed, to be tried again."""
-    from spectral_lens.book import worker
+    from spectral_lens.book.engine import worker
     from spectral_lens.book.execution import Terminated, terminable
 
     try:
@@ -116,13 +117,13 @@ def point(
 
 def _show(of: "Sweep", what: str) -> None:
     """What there is of the sweep: as lines, or as the file that this makes."""
-    from spectral_lens.book import sweep_kept, sweep_page, sweep_table
+    from spectral_lens.book.sweeps import kept, page, table
 
     if what == "status":
-        for line in sweep_table.status(of):
+        for line in table.status(of):
             typer.echo(line)
     else:
-        make = {"table": sweep_table.write, "page": sweep_page.page, "keep": sweep_kept.keep}[what]
+        make = {"table": table.write, "page": page.page, "keep": kept.keep}[what]
         typer.echo(make(of).relative_to(of.chapter.book.root).as_posix())
 
 
@@ -150,9 +151,10 @@ def _run(
     named: "Callable[[Plan], str]",
 ) -> None:
     """Run what is not there, and say what comes out."""
-    from spectral_lens.book import batches, engine, handover, schedule
+    from spectral_lens.book import engine, schedule
+    from spectral_lens.book.engine import batches, handover
+    from spectral_lens.book.engine.worker import current
     from spectral_lens.book.execution import Terminated
-    from spectral_lens.book.worker import current
 
     if jobs is not None and jobs < 1:
         raise BookError(f"--jobs takes a number from 1 up, not {jobs}.")
