@@ -1,6 +1,8 @@
 """What a job does, with runs that are only noted: what is there, who waits for whom, what is handed over."""
 
 import json
+import subprocess
+import sys
 import threading
 import time
 
@@ -144,3 +146,9 @@ def test_a_plan_without_the_batch(tmp_path, text):
         (tmp_path / "plan.json").write_text(text)
     with pytest.raises(BookError, match=r"plan\.json has no batch cpu-1"):
         worker.batch(tmp_path / "plan.json", "cpu-1", tmp_path / "x", lambda _: None)
+
+
+def test_a_job_loads_no_snakemake():
+    code = "import sys; from spectral_lens.book import cli\n"
+    code += "from spectral_lens.book.engine import worker\nprint('snakemake' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
