@@ -3,11 +3,13 @@
 A job costs some twenty seconds there, so one sweep goes through several ends.
 """
 
+import contextlib
 import shutil
 import signal
 import subprocess
 import time
 
+import psutil
 import pytest
 import yaml
 from toy_chapters import page, write
@@ -58,11 +60,16 @@ def resume(node):
 
 
 @pytest.fixture(autouse=True)
-def leaves_nothing_behind():
+def leaves_nothing_behind(tmp_path):
+    """No job, no node that is down, and none of the Snakemakes inside jobs, which a small Slurm may lose sight of."""
     yield
     for job in queued("R,PD"):
         slurm("scancel", job)
     resume(slurm("sinfo", "-h", "-o", "%n").strip())
+    for each in psutil.process_iter(["cmdline"]):
+        if any(str(tmp_path) in word for word in each.info["cmdline"] or ()):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
 
 
 def test_kernels_and_jobs_that_are_killed_are_made_again(root):
