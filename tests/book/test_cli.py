@@ -294,6 +294,19 @@ def test_data(monkeypatch, tmp_path):
     assert CliRunner().invoke(app, ["data", "fetch"]).exit_code == 2
 
 
+def test_a_file_that_a_chapter_cannot_take_is_a_sentence(call, root):
+    """As every mistake in what the command is given: nothing has failed, and nothing is left."""
+    cell = "from spectral_lens._runtime.errors import InputError\nraise InputError('mine.csv: row 3 lacks a cell.')"
+    write(root, {"one": page("One", cell), "two": page("Two", "2")})
+    done = call("run", "one")
+    assert (done.exit_code, done.stderr) == (2, "spectral-lens: one: mine.csv: row 3 lacks a cell.\n")
+    assert not (root / "build" / "failed").exists()
+    done = call("run", "one", "two", "--jobs", "1")
+    assert done.exit_code == 1
+    assert "one: mine.csv: row 3 lacks a cell.\n" in done.stderr
+    assert done.stderr.endswith("1 of 2 chapters failed: one.\n")
+
+
 LATIN = {"PYTHONIOENCODING": "latin-1"}
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from spectral_lens._runtime.errors import InputError
 from spectral_lens.datasets.columns import read_table
 
 ROWS = 23
@@ -147,7 +148,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("changed", "said"), WRONG)
 def test_what_cannot_be_used_is_refused_in_one_line(tmp_path, changed, said):
-    with pytest.raises(ValueError, match="mine") as caught:
+    with pytest.raises(InputError, match="mine") as caught:
         read_table(written(tmp_path, columns(**changed)), target="kind")
     for part in said.split(" .*"):
         assert part in str(caught.value)
@@ -156,7 +157,7 @@ def test_what_cannot_be_used_is_refused_in_one_line(tmp_path, changed, said):
 
 def test_all_columns_that_cannot_be_used_are_named_at_once(tmp_path):
     many = {f"t{k}": ["red"] * ROWS for k in range(7)}
-    with pytest.raises(ValueError, match="mine") as caught:
+    with pytest.raises(InputError, match="mine") as caught:
         read_table(written(tmp_path, columns(**many, born=["1.1.2000"] * ROWS)), target="kind")
     assert str(caught.value) == (
         "mine.csv: text in 't0', 't1', 't2', 't3', 't4' and 2 more ('red' in row 2): make a column of 0 and 1 for each "
@@ -179,7 +180,7 @@ def test_all_columns_that_cannot_be_used_are_named_at_once(tmp_path):
     ],
 )
 def test_options_that_do_not_fit_are_refused(tmp_path, options, said):
-    with pytest.raises(ValueError, match=r"target|task|column") as caught:
+    with pytest.raises(InputError, match=r"target|task|column") as caught:
         read_table(written(tmp_path, columns()), **options)
     assert said in str(caught.value)
 
@@ -195,5 +196,5 @@ def test_options_that_do_not_fit_are_refused(tmp_path, options, said):
 )
 def test_what_is_no_such_table_is_refused(tmp_path, text, said):
     (tmp_path / "mine.csv").write_text(text)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(InputError, match=said):
         read_table(tmp_path / "mine.csv", target="kind")

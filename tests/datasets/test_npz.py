@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from spectral_lens._runtime import resources
+from spectral_lens._runtime.errors import InputError
 from spectral_lens.datasets import DataSet
 from spectral_lens.datasets.npz import read_npz
 
@@ -79,7 +80,7 @@ WRONG = {
 def test_what_holds_no_samples_is_one_sentence(tmp_path, kind):
     content, why = WRONG[kind]
     (tmp_path / "mine.npz").write_bytes(content)
-    with pytest.raises(ValueError, match=why) as error:
+    with pytest.raises(InputError, match=why) as error:
         read_npz(tmp_path / "mine.npz")
     assert len(str(error.value).splitlines()) == 1
     assert "mine" in str(error.value)
@@ -87,7 +88,7 @@ def test_what_holds_no_samples_is_one_sentence(tmp_path, kind):
 
 def test_a_file_that_is_not_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=r"^data=mine\.npz cannot be read \(No such file or directory\)\.$"):
+    with pytest.raises(InputError, match=r"^data=mine\.npz cannot be read \(No such file or directory\)\.$"):
         read_npz("mine.npz")
-    with pytest.raises(ValueError, match=r"^data names no file"):
+    with pytest.raises(InputError, match=r"^data names no file"):
         read_npz("")

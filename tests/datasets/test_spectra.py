@@ -10,6 +10,7 @@ import torch
 from astropy.io import fits
 from astropy.table import Table
 
+from spectral_lens._runtime.errors import InputError
 from spectral_lens.datasets import stars
 from spectral_lens.datasets.spectra import UNITS, read_spectra
 
@@ -88,7 +89,7 @@ def test_the_target_is_the_last_column_or_the_named_one(put):
     table = text(extra=("star", "z")).replace("HD 1,HD 1", "HD 1,7.5")
     same(read_spectra(put(table)))
     same(read_spectra(put(table), target="age"))
-    with pytest.raises(ValueError, match=r"z is 7\.5 everywhere"):
+    with pytest.raises(InputError, match=r"z is 7\.5 everywhere"):
         read_spectra(put(table), target="z")
 
 
@@ -188,7 +189,7 @@ def changed(array, place, value):
 )
 @pytest.mark.filterwarnings("ignore::astropy.utils.exceptions.AstropyUserWarning")
 def test_mistakes_are_one_line(put, content, options, message):
-    with pytest.raises(ValueError, match=message) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         read_spectra(put(content), **options)
     assert str(caught.value).startswith("mine.csv")
     assert len(str(caught.value).splitlines()) == 1
@@ -218,7 +219,7 @@ def mistaken(form, change):
     ],
 )
 def test_mistakes_in_fits_are_one_line(put, form, change, message):
-    with pytest.raises(ValueError, match=message) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         read_spectra(put(mistaken(form, change), "mine.fits"))
     assert str(caught.value).startswith("mine.fits")
     assert len(str(caught.value).splitlines()) == 1

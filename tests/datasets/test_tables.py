@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from spectral_lens._runtime.errors import InputError
 from spectral_lens.datasets.tables import decimal_commas, numbers, rows
 
 CELLS = [["Größe", "4000.5", "é"], ["1.25", "-3e-2", "0"], ["2.5", "7", "8"]]
@@ -50,7 +51,7 @@ def test_the_sign_of_excel_and_empty_lines_are_no_rows():
     ],
 )
 def test_what_is_no_table_is_refused_in_one_line(content, message):
-    with pytest.raises(ValueError, match=message) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         rows(content, "mine.csv")
     assert str(caught.value).startswith("mine.csv ")
     assert len(str(caught.value).splitlines()) == 1
@@ -64,7 +65,7 @@ def test_what_is_no_table_is_refused_in_one_line(content, message):
     ],
 )
 def test_a_cell_that_is_no_number_is_named(cell, what):
-    with pytest.raises(ValueError, match=rf"mine\.csv: row 3, column 'b' {what}"):
+    with pytest.raises(InputError, match=rf"mine\.csv: row 3, column 'b' {what}"):
         numbers([["1.5", "2"], ["3", cell]], "mine.csv", ["a", "b"])
 
 
@@ -90,5 +91,5 @@ def test_what_a_comma_means(cells, commas):
 
 
 def test_a_comma_that_may_stand_behind_thousands_is_refused():
-    with pytest.raises(ValueError, match=r"mine\.csv: '1,234' in column 'people' may be a thousand"):
+    with pytest.raises(InputError, match=r"mine\.csv: '1,234' in column 'people' may be a thousand"):
         numbers([["3", "850"], ["4", "1,234"]], "mine.csv", ["age", "people"])

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from spectral_lens._runtime import resources
+from spectral_lens._runtime.errors import InputError
 from spectral_lens.datasets.vision import torchvision
 from spectral_lens.explain.loading import load_network, load_weights
 
@@ -124,7 +125,7 @@ def test_networks_of_torchvision_are_torchvisions():
     ],
 )
 def test_what_names_no_network_is_one_sentence(folder, model, why):
-    with pytest.raises(ValueError, match=why) as error:
+    with pytest.raises(InputError, match=why) as error:
         load_network(model, device="cpu")
     said(error)
     assert str(folder) not in sys.path
@@ -143,7 +144,7 @@ def test_what_names_no_network_is_one_sentence(folder, model, why):
 )
 def test_a_file_that_does_not_run_is_one_sentence(folder, text, why):
     (folder / "my.py").write_bytes(text)
-    with pytest.raises(ValueError, match=why) as error:
+    with pytest.raises(InputError, match=why) as error:
         load_network("my.py:build", device="cpu")
     said(error)
 
@@ -174,7 +175,7 @@ class Trap:
 
 def test_a_file_of_weights_executes_nothing(tmp_path):
     torch.save({"a": torch.ones(1), "b": Trap(tmp_path / "trace")}, tmp_path / "w.pt")
-    with pytest.raises(ValueError, match=r"w\.pt holds more than tensors.* save torch\.save") as error:
+    with pytest.raises(InputError, match=r"w\.pt holds more than tensors.* save torch\.save") as error:
         load_weights(nn.Linear(3, 2), tmp_path / "w.pt")
     said(error)
     assert not (tmp_path / "trace").exists()
@@ -207,7 +208,7 @@ def test_weights_that_do_not_fit_are_one_sentence(tmp_path, monkeypatch, made, w
     made()
     network = nn.Linear(3, 2)
     before = network.weight.clone()
-    with pytest.raises(ValueError, match=why) as error:
+    with pytest.raises(InputError, match=why) as error:
         load_weights(network, "w.pt")
     said(error)
     assert torch.equal(network.weight, before)

@@ -1,11 +1,15 @@
-"""What somebody else's error says, short enough for a sentence of ours; and whom a warning is for."""
+"""What a file that cannot be taken is answered, what another's error says in short, and whom a warning is for."""
 
 import os
 import sys
 import warnings
 from pathlib import Path
 
-__all__ = ["first_line", "in_one_line", "warn"]
+__all__ = ["InputError", "first_line", "in_one_line", "warn"]
+
+
+class InputError(ValueError):
+    """What a reader's own file holds, or names, cannot be taken; the message says what to do."""
 
 
 def first_line(error: BaseException) -> str:

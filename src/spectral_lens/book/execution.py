@@ -19,19 +19,30 @@ import nbformat
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 
+from spectral_lens._runtime.errors import InputError
 from spectral_lens.book import kernel_extension
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 class CellFailed(Exception):
-    """A cell raised, or its kernel died: the notebook up to there, the cell's number (from 1) and what happened."""
+    """A cell raised, or its kernel died: the notebook up to there, the cell's number (from 1) and what happened.
+
+    refused: what the cell said of a file of the reader's that it cannot take (`InputError`); empty for other errors.
+    """
 
     def __init__(
-        self, notebook: nbformat.NotebookNode | None, number: int, source: str, reason: list[str], died: bool = False
+        self,
+        notebook: nbformat.NotebookNode | None,
+        number: int,
+        source: str,
+        reason: list[str],
+        died: bool = False,
+        refused: str = "",
     ) -> None:
         super().__init__(reason[-1] if reason else "unknown reason")
         self.notebook, self.number, self.source, self.reason, self.died = notebook, number, source, reason, died
+        self.refused = refused
 
 
 class Terminated(KeyboardInterrupt):
@@ -87,7 +98,9 @@ def execute(
         except papermill.PapermillExecutionError as error:
             trace = [line for part in error.traceback for line in _plain(part).splitlines()]
             partial = _read(output)
-            raise CellFailed(partial, _number(partial, error.source), error.source, trace or [error.evalue]) from None
+            refused = error.evalue if error.ename == InputError.__name__ else ""
+            number = _number(partial, error.source)
+            raise CellFailed(partial, number, error.source, trace or [error.evalue], refused=refused) from None
         except DeadKernelError:
             partial = _read(output)
             number, text = _last_started(partial)

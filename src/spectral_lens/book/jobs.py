@@ -51,14 +51,15 @@ def run(plans: Sequence[Plan], *, jobs: int, report: Report, memory: int | None 
 
     memory: bytes that the kernels may take together; None for what is available now. One at a time runs in this very
     process and in the given order; several run in a process each, longest first. Raises Stopped after Ctrl-C or
-    SIGTERM, when all kernels and processes are gone.
+    SIGTERM, when all kernels and processes are gone, and BookError where there is one plan alone and its chapter cannot
+    take what the reader gave it.
     """
     from spectral_lens.book.execution import Terminated, terminable
 
     queue = _Queue(plans, min(jobs, len(plans)), memory)
     try:
         with terminable():
-            return _together(queue, report) if queue.jobs > 1 else _alone(queue, report)
+            return _together(queue, report) if queue.jobs > 1 else _alone(queue, report, single=len(plans) == 1)
     except KeyboardInterrupt as stop:
         unfinished = {*queue.running, *(plan.chapter.name for plan in queue.waiting)}
         left = [plan.chapter.name for plan in plans if plan.chapter.name in unfinished]
@@ -119,11 +120,11 @@ class _Queue:
         return schedule.time_left(running, [self.own.get(p.chapter.name, mean) for p in self.waiting], jobs=self.jobs)
 
 
-def _alone(queue: _Queue, report: Report) -> list[str]:
+def _alone(queue: _Queue, report: Report, *, single: bool) -> list[str]:
     failed = []
     while plan := queue.start():
         report.started(plan, left=queue.left())
-        error = _attempt(plan, show_progress=sys.stderr.isatty())
+        error = _attempt(plan, show_progress=sys.stderr.isatty(), refusing=single)
         queue.end(plan, error)
         report.ended(plan, error=error)
         failed += [plan.chapter.name] if error else []
@@ -161,11 +162,15 @@ def _together(queue: _Queue, report: Report) -> list[str]:
     return failed
 
 
-def _attempt(plan: Plan, *, show_progress: bool = False) -> str | None:
-    """Run the plan; returns what went wrong."""
+def _attempt(plan: Plan, *, show_progress: bool = False, refusing: bool = False) -> str | None:
+    """Run the plan; returns what went wrong, but for a BookError where it is to be raised (`refusing`)."""
     try:
         runner.run(plan, show_progress=show_progress)
-    except (ChapterFailed, BookError) as error:
+    except ChapterFailed as error:
+        return str(error)
+    except BookError as error:
+        if refusing:
+            raise
         return str(error)
     return None
 

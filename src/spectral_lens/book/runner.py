@@ -77,7 +77,8 @@ def run(of: Plan, *, show_progress: bool = False) -> Path:
     Raises ChapterFailed where a cell fails, and KernelDied, which is one, where the kernel does: an earlier record
     stays as it was, the notebook and a log are kept under build/failed/. So is a record that cannot be written to its
     place any more. Where build/failed/ takes nothing either, both go to the system's folder for temporary files. Raises
-    BookError, before anything runs, where the record's place cannot be written to.
+    BookError where the record's place cannot be written to, before anything runs, and where the chapter cannot take a
+    file of the reader's.
     """
     from spectral_lens.book.execution import CellFailed, execute
 
@@ -97,6 +98,8 @@ def run(of: Plan, *, show_progress: bool = False) -> Path:
             show_progress=show_progress,
         )
     except CellFailed as error:
+        if error.refused:
+            raise BookError(f"{chapter.name}: {error.refused}") from None
         raise (KernelDied if error.died else ChapterFailed)(_keep(of, error)) from None
     duration = time.perf_counter() - clock
     said = [(count, text) for count, text in done.note.get("warnings", ())]

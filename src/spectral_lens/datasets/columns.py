@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from spectral_lens._runtime.errors import InputError
 from spectral_lens._runtime.resources import named
 from spectral_lens.datasets import DataSet, tables
 from spectral_lens.datasets.arrays import unclear
@@ -47,13 +48,13 @@ def read_table(path: str | Path, *, target: str, task: str = "auto", leave_out: 
     (('width',), ('a', 'b'), "Read from mine.csv, target kind; left out: 'id', which numbers the rows")
     """
     if task not in TASKS:
-        raise ValueError(f"task={task!r} is unknown: use one of {', '.join(TASKS)}.")
+        raise InputError(f"task={task!r} is unknown: use one of {', '.join(TASKS)}.")
     place = named(path)
     columns = _columns(place.read_bytes(), place.name)
     truth = columns[_known(target, columns, "target", place.name)]
     gone = [_known(each, columns, "leave_out", place.name) for each in leave_out]
     if target in gone:
-        raise ValueError(f"{place.name}: {target!r} is the target and cannot be left out.")
+        raise InputError(f"{place.name}: {target!r} is the target and cannot be left out.")
     inputs = {name: cells for name, cells in columns.items() if name != target and name not in gone}
     ids = {name: why for name, cells in inputs.items() if (why := _numbering(name, cells))}
     inputs = {name: cells for name, cells in inputs.items() if name not in ids}
@@ -62,7 +63,7 @@ def read_table(path: str | Path, *, target: str, task: str = "auto", leave_out: 
     same = {name: "is the same in each row" for name, each in values.items() if np.ptp(each) == 0}
     values = {name: each for name, each in values.items() if name not in same}
     if not values:
-        raise ValueError(f"{place.name}: no column that changes from row to row is left to tell {target!r} from.")
+        raise InputError(f"{place.name}: no column that changes from row to row is left to tell {target!r} from.")
     notes = [f"{name!r}, which {why}" for name, why in (ids | same).items()]
     left = f"; left out: {', '.join([*map(repr, gone), *notes])}" if gone or notes else ""
     y, labels = _target(target, truth, task, place.name, commas=commas)
@@ -79,16 +80,16 @@ def _columns(content: bytes, name: str) -> dict[str, Sequence[str]]:
     cells = list(zip(*below, strict=True)) or [()] * len(heading)
     full = [k for k in range(len(heading)) if heading[k] or any(cells[k])]
     if not any(math.isnan(tables.number(heading[k], commas=True)) for k in full if heading[k]):
-        raise ValueError(f"{name}: the first row holds numbers: put a row with the names of the columns above it.")
+        raise InputError(f"{name}: the first row holds numbers: put a row with the names of the columns above it.")
     if len(below) < _FEWEST:
-        raise ValueError(f"{name} has {len(below)} rows below its heading: {_FEWEST} are needed to learn from some.")
+        raise InputError(f"{name} has {len(below)} rows below its heading: {_FEWEST} are needed to learn from some.")
     if not heading[full[0]] and _counts(cells[full[0]]):  # pandas writes its index so
         heading[full[0]] = "the first column"
     if lacking := [k + 1 for k in full if not heading[k]]:
-        raise ValueError(f"{name}: column {lacking[0]} has no name: give it one in the first row, or delete it.")
+        raise InputError(f"{name}: column {lacking[0]} has no name: give it one in the first row, or delete it.")
     names = [heading[k] for k in full]
     if twice := [each for k, each in enumerate(names) if each in names[:k]]:
-        raise ValueError(f"{name}: two columns are called {twice[0]!r}: rename one of them.")
+        raise InputError(f"{name}: two columns are called {twice[0]!r}: rename one of them.")
     return {heading[k]: cells[k] for k in full}
 
 
@@ -98,11 +99,11 @@ def _known(column: str, columns: Columns, what: str, name: str) -> str:
         return column
     there = f"its columns are {_listed(list(columns))}"
     if not column:
-        raise ValueError(f"{name}: say with {what}=... which column is to be told from the others: {there}.")
+        raise InputError(f"{name}: say with {what}=... which column is to be told from the others: {there}.")
     folded = {each.casefold(): each for each in columns}
     near = [folded[each] for each in difflib.get_close_matches(column.casefold(), folded)]
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"{there}."
-    raise ValueError(f"{name} has no column {column!r} ({what}): {hint}")
+    raise InputError(f"{name} has no column {column!r} ({what}): {hint}")
 
 
 def _counts(cells: Sequence[str]) -> bool:
@@ -138,7 +139,7 @@ def _values(columns: Columns, name: str, *, commas: bool) -> dict[str, np.ndarra
     if wrong:
         said = [kind.format(_listed(list(each)), next(iter(each.values()))) for kind, each in wrong.items()]
         out = ", ".join(f'"{column}"' for each in wrong.values() for column in each)
-        raise ValueError(f"{name}: {'; '.join(said)}; or leave out what is not needed: leave_out=[{out}].")
+        raise InputError(f"{name}: {'; '.join(said)}; or leave out what is not needed: leave_out=[{out}].")
     return found
 
 
@@ -158,25 +159,25 @@ def _target(
     """Values and no labels, or the label of each row and all of them in order."""
     what = f"{name}: the target {column!r}"
     if lacking := [row for row, cell in enumerate(cells) if cell.lower() in _EMPTY]:
-        raise ValueError(f"{what} lacks a value in row {lacking[0] + 2}: leave such rows out.")
+        raise InputError(f"{what} lacks a value in row {lacking[0] + 2}: leave such rows out.")
     values = np.array([tables.number(cell, commas=commas) for cell in cells])
     odd = np.flatnonzero(~np.isfinite(values)).tolist()
     texts = list(cells) if odd else [f"{value:.15g}" for value in values]
     labels = sorted(set(texts)) if odd else sorted(set(texts), key=float)
     if len(labels) == 1:
-        raise ValueError(f"{what} is {cells[0]!r} in each row: there is nothing to learn.")
+        raise InputError(f"{what} is {cells[0]!r} in each row: there is nothing to learn.")
     if odd and task == "regression":
-        raise ValueError(f"{what} holds {cells[odd[0]]!r:.40} in row {odd[0] + 2}, which is no number of a quantity.")
+        raise InputError(f"{what} holds {cells[odd[0]]!r:.40} in row {odd[0] + 2}, which is no number of a quantity.")
     whole = not odd and bool((values == values.round()).all())
     if task == "auto" and whole and unclear(len(labels), len(values)):
-        raise ValueError(
+        raise InputError(
             f"{what} has {len(labels)} different whole numbers in {len(values)} rows, which may be classes or a "
             "quantity: say task=classification or task=regression."
         )
     if task == "regression" or (task == "auto" and not odd and not whole):
         return values, ()
     if rare := [label for label in labels if texts.count(label) < _FEWEST_OF_A_CLASS]:
-        raise ValueError(
+        raise InputError(
             f"{what} has {len(labels)} classes, of which {len(rare)} have fewer than {_FEWEST_OF_A_CLASS} rows "
             f"({_listed(rare)}): join them with others, or leave their rows out."
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from spectral_lens._runtime.errors import first_line
+from spectral_lens._runtime.errors import InputError, first_line
 from spectral_lens._runtime.resources import named
 from spectral_lens.datasets import DataSet
 from spectral_lens.datasets.arrays import inputs_of
@@ -30,24 +30,24 @@ def read_npz(path: str | Path) -> DataSet | Tensor:
     3
     """
     if not str(path):
-        raise ValueError("data names no file: a network of one's own needs samples, data=my.npz.")
+        raise InputError("data names no file: a network of one's own needs samples, data=my.npz.")
     place = named(path)
     try:
         arrays = _arrays(place)
     except OSError as error:
-        raise ValueError(f"data={path} cannot be read ({error.strerror or error}).") from error
+        raise InputError(f"data={path} cannot be read ({error.strerror or error}).") from error
     except (ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(
+        raise InputError(
             f"{place.name} is not read ({first_line(error)}): save numbers by np.savez(path, x=x, y=y)."
         ) from error
     if "x" not in arrays:
-        raise ValueError(
+        raise InputError(
             f"{place.name} has no array x: it holds {', '.join(arrays) or 'nothing'}; np.savez(path, x=x, y=y) names "
             "what it saves."
         )
     x = arrays["x"]
     if x.ndim < 2 or 0 in x.shape:
-        raise ValueError(f"{place.name}: x is {x.shape}: samples (n, *d) are needed, at least one.")
+        raise InputError(f"{place.name}: x is {x.shape}: samples (n, *d) are needed, at least one.")
     try:
         if "y" in arrays:
             return DataSet.of(
@@ -55,9 +55,9 @@ def read_npz(path: str | Path) -> DataSet | Tensor:
             )
         found = inputs_of(x)
     except ValueError as error:
-        raise ValueError(f"{place.name}: {error}") from error
+        raise InputError(f"{place.name}: {error}") from error
     if not found.isfinite().all():
-        raise ValueError(f"{place.name}: x holds NaN or infinite values: remove or replace them first.")
+        raise InputError(f"{place.name}: x holds NaN or infinite values: remove or replace them first.")
     return found
 
 
@@ -65,7 +65,7 @@ def _arrays(place: Path) -> dict[str, np.ndarray]:
     """x and y, and of other arrays that they are there."""
     with place.open("rb") as stream:
         if not zipfile.is_zipfile(stream):
-            raise ValueError("it is no npz")
+            raise InputError("it is no npz")
         stream.seek(0)
         with np.load(stream, allow_pickle=False) as found:
             return {name: found[name] if name in ("x", "y") else np.empty(0) for name in found.files}

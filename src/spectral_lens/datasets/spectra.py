@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
+from spectral_lens._runtime.errors import InputError
 from spectral_lens._runtime.extras import optional
 from spectral_lens._runtime.resources import named
 from spectral_lens.datasets import DataSet, fingerprint, tables
@@ -61,7 +62,7 @@ def read_spectra(path: str | Path, *, unit: str = "", target: str = "") -> DataS
     wave = wave * UNITS[_unit(unit, written, place.name)]
     x, y = np.asarray(flux, np.float64), np.asarray(values, np.float64)  # FITS stores the most significant byte first
     if wave.shape != x.shape[1:] or y.shape != x.shape[:1]:
-        raise ValueError(f"{place.name}: fluxes {x.shape}, wavelengths {wave.shape} and {name} {y.shape} do not fit.")
+        raise InputError(f"{place.name}: fluxes {x.shape}, wavelengths {wave.shape} and {name} {y.shape} do not fit.")
     if wave[0] > wave[-1]:
         wave, x = wave[::-1], x[:, ::-1]
     _check(wave, x, y, name, place.name)
@@ -108,7 +109,7 @@ def _from_fits(content: bytes, said: str, name: str) -> _Found:
                 elif image is None and part.data is not None and part.data.ndim == 2:
                     image = dict(part.header), np.asarray(part.data)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{name} is a damaged FITS file: {' '.join(str(error).split())}.") from None
+        raise InputError(f"{name} is a damaged FITS file: {' '.join(str(error).split())}.") from None
     scalars = {key: value for key, value in columns.items() if value.ndim == 1 and value.dtype.kind in "iuf"}
     wide = {key: value for key, value in columns.items() if value.ndim == 2}
     if image is not None:
@@ -134,10 +135,10 @@ def _side_by_side(
     fluxes = [key for key in wide if key not in waves]
     if len(waves) != 1 or len(fluxes) != 1:
         there = ", ".join(columns)
-        raise ValueError(f"{name} needs one column of fluxes and one called wavelength, not {there}.")
+        raise InputError(f"{name} needs one column of fluxes and one called wavelength, not {there}.")
     wave = np.atleast_2d(columns[waves[0]]).astype(np.float64)
     if (wave != wave[0]).any():
-        raise ValueError(f"{name}: the spectra have different wavelengths: bring them to those of the first.")
+        raise InputError(f"{name}: the spectra have different wavelengths: bring them to those of the first.")
     return wave[0], units[waves[0]], wide[fluxes[0]]
 
 
@@ -146,7 +147,7 @@ def _linear(header: Mapping[str, Any], pixels: int, name: str) -> Float64[np.nda
     step = header.get("CDELT1", header.get("CD1_1"))
     kind = str(header.get("CTYPE1", "")).upper()
     if "CRVAL1" not in header or step is None or "LOG" in kind or header.get("DC-FLAG"):
-        raise ValueError(f"{name}: the image's header gives no even wavelengths: CRVAL1 and CDELT1, and no logarithm.")
+        raise InputError(f"{name}: the image's header gives no even wavelengths: CRVAL1 and CDELT1, and no logarithm.")
     return float(header["CRVAL1"]) + float(step) * (np.arange(pixels) + 1 - float(header.get("CRPIX1", 1)))
 
 
@@ -156,12 +157,12 @@ def _wavelengths(heading: Sequence[str], name: str) -> tuple[list[int], Float64[
     found = {k: match for k, match in matches.items() if match[2].strip().lower() in _SPELLED}
     spelled = {match[2].strip() for match in found.values()}
     if len(found) < 2:
-        raise ValueError(
+        raise InputError(
             f"{name}: the heading begins with {', '.join(heading[:4])}: it needs two wavelengths or more, "
             f"with {', '.join(UNITS)} behind them or nothing."
         )
     if len(spelled) > 1:
-        raise ValueError(f"{name}: the heading has the units {', '.join(sorted(spelled))}: give one for all.")
+        raise InputError(f"{name}: the heading has the units {', '.join(sorted(spelled))}: give one for all.")
     numbers = tables.numbers([[match[1] for match in found.values()]], name, [heading[k] for k in found])
     return list(found), numbers[0], spelled.pop()
 
@@ -171,34 +172,34 @@ def _unit(said: str, written: str, name: str) -> str:
     for each in (said, written):
         spelled = each.strip().strip(".").lower()
         if spelled not in _SPELLED:
-            raise ValueError(f"{name}: the unit {each!r} of wavelength is not known: use {', '.join(UNITS)}.")
+            raise InputError(f"{name}: the unit {each!r} of wavelength is not known: use {', '.join(UNITS)}.")
         known.append(_SPELLED[spelled])
     if all(known) and known[0] != known[1]:
-        raise ValueError(f"{name}: its wavelengths are in {written}, not in {said}: leave the unit out.")
+        raise InputError(f"{name}: its wavelengths are in {written}, not in {said}: leave the unit out.")
     return known[0] or known[1] or "angstrom"
 
 
 def _target(said: str, there: Sequence[str], name: str) -> str:
     if not there:
-        raise ValueError(f"{name} has no column for a target beside the spectra: add the quantity that is to be read.")
+        raise InputError(f"{name} has no column for a target beside the spectra: add the quantity that is to be read.")
     if said and said not in there:
-        raise ValueError(f"{name} has no column {said!r} for a target: there is {', '.join(there)}.")
+        raise InputError(f"{name} has no column {said!r} for a target: there is {', '.join(there)}.")
     return said or there[-1]
 
 
 def _check(wave: np.ndarray, x: np.ndarray, y: np.ndarray, target: str, name: str) -> None:
     if len(x) < _FEWEST:
-        raise ValueError(f"{name} has {len(x)} spectra: a network learns nothing from fewer than {_FEWEST}.")
+        raise InputError(f"{name} has {len(x)} spectra: a network learns nothing from fewer than {_FEWEST}.")
     if not np.isfinite(wave).all() or wave[0] <= 0:
-        raise ValueError(f"{name}: wavelengths must be finite and positive.")
+        raise InputError(f"{name}: wavelengths must be finite and positive.")
     steps = np.diff(wave)
     if (worst := int(steps.argmin()) if len(steps) else -1) >= 0 and steps[worst] < _STEP - 1e-6:
         order = "are out of order" if steps[worst] <= 0 else f"are closer than {_STEP} Angstrom: average neighbours"
-        raise ValueError(f"{name}: the wavelengths {wave[worst]:.6g} and {wave[worst + 1]:.6g} Angstrom {order}.")
+        raise InputError(f"{name}: the wavelengths {wave[worst]:.6g} and {wave[worst + 1]:.6g} Angstrom {order}.")
     for what, values in (("flux", x), (target, y[:, None])):
         if len(bad := np.argwhere(~np.isfinite(values))):
-            raise ValueError(f"{name}: {what} of spectrum {bad[0, 0] + 1} holds NaN or infinity: leave it out.")
+            raise InputError(f"{name}: {what} of spectrum {bad[0, 0] + 1} holds NaN or infinity: leave it out.")
     if len(dark := np.flatnonzero(x.max(1) <= 0)):
-        raise ValueError(f"{name}: spectrum {dark[0] + 1} is nowhere positive: leave it out.")
+        raise InputError(f"{name}: spectrum {dark[0] + 1} is nowhere positive: leave it out.")
     if np.ptp(y) == 0:
-        raise ValueError(f"{name}: {target} is {y[0]:g} everywhere: there is nothing to learn.")
+        raise InputError(f"{name}: {target} is {y[0]:g} everywhere: there is nothing to learn.")

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from jaxtyping import Float64
 
+from spectral_lens._runtime.errors import InputError
+
 __all__ = ["decimal_commas", "number", "numbers", "rows"]
 
 _BETWEEN = {"\t": "tab", ";": "semicolon", ",": "comma"}
@@ -32,7 +34,7 @@ def rows(content: bytes, name: str) -> list[list[str]]:
     if lines and lines[0].lower().startswith(_SIGN) and lines[0][len(_SIGN) :] in _BETWEEN:
         marks, lines = [lines[0][len(_SIGN) :]], lines[1:]
     if not lines:
-        raise ValueError(f"{name} is an empty table.")
+        raise InputError(f"{name} is an empty table.")
     problem = "its lines hold no tab, semicolon or comma: save it as CSV"
     for mark in marks:
         try:
@@ -47,7 +49,7 @@ def rows(content: bytes, name: str) -> list[list[str]]:
         if width > 1 and other is not None:
             cells = f"row {other + 1} has {len(found[other])} cells, the first has {width}"
             problem = f"cut at each {_BETWEEN[mark]}, {cells}: quote cells that hold one"
-    raise ValueError(f"{name} is no table: {problem}.")
+    raise InputError(f"{name} is no table: {problem}.")
 
 
 def numbers(cells: Sequence[Sequence[str]], name: str, columns: Sequence[str]) -> Float64[np.ndarray, "n d"]:
@@ -65,7 +67,7 @@ def numbers(cells: Sequence[Sequence[str]], name: str, columns: Sequence[str]) -
             found[n, d] = number(cell, commas=commas)
             if not math.isfinite(found[n, d]):
                 what = "is empty" if not cell else f"holds {cell!r:.40}, no finite number"
-                raise ValueError(
+                raise InputError(
                     f"{name}: row {n + 2}, column {columns[d]!r:.40} {what}: mend it or leave the row out."
                 )
     return found
@@ -98,7 +100,7 @@ def decimal_commas(columns: Iterable[tuple[str, Sequence[str]]], name: str) -> b
     for column, cells in columns:
         marked = [cell for cell in cells if not math.isnan(number(cell, commas=True)) and "," in cell]
         if marked and all(map(_THOUSAND.fullmatch, marked)) and any(map(_BELOW.fullmatch, cells)):
-            raise ValueError(
+            raise InputError(
                 f"{name}: {marked[0]!r} in column {column!r:.40} may be a thousand or have a decimal comma, beside "
                 "whole numbers: save the column without marks between thousands, or with as many decimals in each row."
             )
@@ -114,4 +116,4 @@ def _text(content: bytes, name: str) -> str:
             continue
         if "\0" not in text:
             return text
-    raise ValueError(f"{name} is no text: a spreadsheet saves a table as CSV under `Save as`.")
+    raise InputError(f"{name} is no text: a spreadsheet saves a table as CSV under `Save as`.")

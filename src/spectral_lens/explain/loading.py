@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from spectral_lens._runtime.devices import resolve
-from spectral_lens._runtime.errors import first_line
+from spectral_lens._runtime.errors import InputError, first_line
 from spectral_lens._runtime.resources import named
 from spectral_lens.datasets.vision import torchvision
 
@@ -55,7 +55,7 @@ def load_network(
         elif colon and where.endswith(".py") and name.isidentifier():
             network = _of_file(where, name)
         else:
-            raise ValueError(f"model={model!r} names no network: give {_FORMS}.")
+            raise InputError(f"model={model!r} names no network: give {_FORMS}.")
     if weights:
         load_weights(network, weights)
     return network.to(resolve(device), dtype).eval()
@@ -81,17 +81,17 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     try:
         found: Any = torch.load(named(path), map_location="cpu", weights_only=True)
     except OSError as error:
-        raise ValueError(f"weights={path} cannot be read ({error.strerror or error}).") from error
+        raise InputError(f"weights={path} cannot be read ({error.strerror or error}).") from error
     except pickle.UnpicklingError as error:
-        raise ValueError(
+        raise InputError(
             f"{file} holds more than tensors, which is not read since it could execute anything: save "
             "torch.save(network.state_dict(), path) instead of the network."
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{file} is no file of torch.save, or a damaged one ({_named(error)}).") from error
+        raise InputError(f"{file} is no file of torch.save, or a damaged one ({_named(error)}).") from error
     state = _state(found)
     if state is None:
-        raise ValueError(f"{file} holds no state dict, but a {type(found).__name__}: save network.state_dict().")
+        raise InputError(f"{file} holds no state dict, but a {type(found).__name__}: save network.state_dict().")
     own = network.state_dict()
     wrong = {
         "lacks": [name for name in own if name not in state],
@@ -103,7 +103,7 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
         ],
     }
     if parts := [f"it {what} {_some(names)}" for what, names in wrong.items() if names]:
-        raise ValueError(f"{file} does not fit {type(network).__name__}: {'; '.join(parts)}.")
+        raise InputError(f"{file} does not fit {type(network).__name__}: {'; '.join(parts)}.")
     network.load_state_dict(state)
 
 
@@ -112,7 +112,7 @@ def _of_torchvision(name: str) -> nn.Module:
     known = models.list_models(module=models)
     if name not in known:
         near = ", ".join(difflib.get_close_matches(name, known)) or f"{', '.join(known[:_SHOWN])} and others"
-        raise ValueError(f"torchvision has no network {name!r} that classifies: there are {near}.")
+        raise InputError(f"torchvision has no network {name!r} that classifies: there are {near}.")
     network: nn.Module = models.get_model(name, weights=None)
     return network
 
@@ -123,9 +123,9 @@ def _of_file(where: str, name: str) -> nn.Module:
     try:
         source = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise ValueError(f"model={where} cannot be read ({error.strerror}).") from error
+        raise InputError(f"model={where} cannot be read ({error.strerror}).") from error
     except UnicodeDecodeError as error:
-        raise ValueError(f"{where} is not UTF-8: save it as such.") from error
+        raise InputError(f"{where} is not UTF-8: save it as such.") from error
     if "torchvision" in source:
         torchvision()  # first, see there
     with _folder(path.parent):
@@ -133,14 +133,14 @@ def _of_file(where: str, name: str) -> nn.Module:
         found = vars(module).get(name)
         if found is None:
             there = [each for each, value in vars(module).items() if callable(value) and each[0] != "_"]
-            raise ValueError(f"{where} has no {name}: it has {_some(there) or 'nothing that could be called'}.")
+            raise InputError(f"{where} has no {name}: it has {_some(there) or 'nothing that could be called'}.")
         if isinstance(found, nn.Module):
             return found
         if not callable(found):
-            raise ValueError(f"{name} in {where} is of type {type(found).__name__}: it must be a function.")
+            raise InputError(f"{name} in {where} is of type {type(found).__name__}: it must be a function.")
         made = _guarded(f"{name}() in {where} fails", found)
     if not isinstance(made, nn.Module):
-        raise ValueError(f"{name}() in {where} returns a {type(made).__name__}: it must return an nn.Module.")
+        raise InputError(f"{name}() in {where} returns a {type(made).__name__}: it must return an nn.Module.")
     return made
 
 
@@ -169,7 +169,7 @@ def _guarded(what: str, call: Callable[[], Any]) -> Any:
     try:
         return call()
     except (Exception, SystemExit) as error:
-        raise ValueError(f"{what}: {_named(error)}.") from error
+        raise InputError(f"{what}: {_named(error)}.") from error
 
 
 def _state(found: Any) -> Mapping[str, Tensor] | None:
