@@ -85,7 +85,7 @@ def test_kernels_and_jobs_that_are_killed_are_made_again(root):
     assert there(root, "s") == [True, True, False]
     assert count(root, "started") == {0: 2, 1: 2, 2: 1}
     assert count(root, "ended") == {0: 1, 1: 1, 2: 0}
-    assert errors.endswith("1 of 3 failed: number=2 waits=0 killed=1 fails=2. The same call tries them again.\n")
+    assert errors.endswith("1 of 3 failed: number=2. The same call tries them again.\n")
 
 
 def test_a_controller_that_is_killed_and_a_node_that_goes_down(root):
