@@ -2,8 +2,9 @@
 
 import functools
 
+import jaxtyping
 import pytest
-from jaxtyping import TypeCheckError
+from beartype import beartype
 
 from spectral_lens.relevance.scores import ranking
 from spot_checks import FIRST, STRIDE, spared
@@ -56,5 +57,14 @@ def test_what_is_no_function_is_handed_on():
 
 
 def test_it_is_installed():
-    with pytest.raises(TypeCheckError):
-        ranking("no tensor")
+    """As the import hook decorates: a function that nobody has called yet is checked."""
+
+    @jaxtyping.jaxtyped(typechecker=beartype)
+    def doubled(x: float) -> float:
+        return 2 * x
+
+    assert doubled(1.5) == 3.0
+    with pytest.raises(jaxtyping.TypeCheckError):
+        doubled("no number")
+    assert doubled.__code__.co_filename == jaxtyping.__file__
+    assert ranking.__code__.co_filename == jaxtyping.__file__

@@ -15,7 +15,7 @@ from spectral_lens.book import records, results
 from spectral_lens.book.chapters import BookError, book, chapter
 
 OF = book()
-NAME = "relevance/independent"
+NAME = "relevance/mnist"
 
 
 def paper(name=NAME):
@@ -125,7 +125,7 @@ def test_records_without_a_common_claim_are_refused():
 
 def test_old_records_with_means_alone(tmp_path):
     """They have no runs of their own: one row, with the interval that mean and deviation give, and nothing to pair."""
-    name = "chicchi.independent.distance"
+    name = "chicchi.mnist.all"
     document = json.loads(paper().read_text(encoding="utf-8"))
     for cell in document["cells"]:
         for output in cell.get("outputs", []):

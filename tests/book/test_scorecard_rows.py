@@ -1,6 +1,7 @@
 """The scorecard says what the records say, about every claim of the ledger, and nothing more."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ DISTANCE, INVERSE = "chicchi.independent.distance", "giambagli.inverse"
 def ledger(monkeypatch: pytest.MonkeyPatch) -> dict[str, claims.Claim]:
     """A ledger of three claims, two of which the toy chapter measures."""
     entries = {
-        DISTANCE: toy_claims.claim(DISTANCE, accept=(0.9, None)),
+        DISTANCE: toy_claims.claim(DISTANCE, accept=(0.9, None), revision=claims.load()[DISTANCE].revision),
         INVERSE: toy_claims.claim(INVERSE, kind="identity", accept=(None, 1e-12)),
         "maess.toy": toy_claims.claim("maess.toy"),
     }
@@ -38,7 +39,8 @@ def measured(
     path = toy_book.record(book, profile)
     run = records.read(path)
     cell = run.cells[-1]
-    cell.outputs = [toy_book._output({"text/plain": each.id}, {records.META: {"claim": each.data}}) for each in given]
+    present = [replace(each, revision=claims.load()[each.id].revision) for each in given]
+    cell.outputs = [toy_book._output({"text/plain": each.id}, {records.META: {"claim": each.data}}) for each in present]
     if first_seed is not None:
         run.metadata[records.META]["parameters"]["first_seed"] = first_seed
     records.write(run, path)
@@ -138,10 +140,11 @@ def test_page_and_scorecard_agree_on_every_record_there_is() -> None:
 
 
 def look(book: chapters.Book, name: str = "gpu/toy.json", **changes: object) -> Path:
+    revision = claims.load()[DISTANCE].revision
     run = {
         "chapter": "toy/lens", "date": "2026-06-01T12:00:00+00:00", "machine": "another", "device": "GPU",
         "first_seed": 2000, "commit": "feed", "versions": {"torch": "2.13.0"},
-        "claims": [claims.Measured.of(DISTANCE, [0.93, 0.931, 0.932], "paper").data,
+        "claims": [claims.Measured.of(DISTANCE, [0.93, 0.931, 0.932], "paper", revision=revision).data,
                    claims.Measured.of("gone.claim", [1.0], "paper").data],
     } | changes  # fmt: skip
     path = book.root / "data" / "runs" / "second" / name

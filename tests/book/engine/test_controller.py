@@ -159,6 +159,17 @@ def test_a_controller_that_was_killed_is_called_again(root):
     assert psutil.wait_procs(whole, timeout=20)[1] == []
 
 
+def test_two_sweeps_at_once_make_what_they_share_once(root):
+    with (
+        started(root, "sweep", "one", "--grid", "number=0:2", "--name", "s", "--jobs", "2") as first,
+        started(root, "sweep", "one", "--grid", "number=1:3", "--name", "t", "--jobs", "2") as second,
+    ):
+        told = [process.communicate(timeout=100) for process in (first, second)]
+    assert [process.returncode for process in (first, second)] == [0, 0], told
+    assert count(root, "started") == count(root, "ended") == {0: 1, 1: 1, 2: 1}
+    assert there(root, "s") + there(root, "t") == [True] * 4
+
+
 def test_records_are_adopted_and_a_failure_keeps_the_earlier_one(root):
     """Ctrl-C and SIGTERM end all processes; what ran then is made by the next call."""
     earlier = root / "build/records/quick/one.ipynb"
