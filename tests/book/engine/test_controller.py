@@ -187,7 +187,7 @@ def test_records_are_adopted_and_a_failure_keeps_the_earlier_one(root):
     earlier.parent.mkdir(parents=True, exist_ok=True)
     earlier.write_text("earlier")
     done = call(root, "records", "--profile", "quick", "--jobs", "2")
-    assert done.exit_code == 1
+    assert done.exit_code == 1, done.output
     assert earlier.read_text() == "earlier"
     assert records.status(chapter("two", Book(root)), "quick").state == "current"
     assert (
