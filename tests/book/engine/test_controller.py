@@ -6,14 +6,13 @@ A run costs two seconds, so each test looks at much. Chapters write into a file 
 import re
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 from toy_chapters import custom, page, record, write
-from toy_runs import CELL, PARAMETERS, below, call, command, count, said, started, there, until
+from toy_runs import CELL, PARAMETERS, below, call, count, said, started, there, until
 
 from spectral_lens.book import engine, records, runner
 from spectral_lens.book.chapters import Book, BookError, chapter
@@ -90,6 +89,21 @@ def test_what_came_back_from_machines_that_share_no_disk(tmp_path, root):
     assert told[2:] == [(plans[0], why), (plans[3], f"Its job ended without a result: see {log}")]
     assert set(run.failed) == {plans[k].target for k in (0, 1, 3)}
     assert [plan.failed.with_suffix(".log").is_file() for plan in plans] == [True, True, False, True]
+
+
+def test_what_a_job_of_an_earlier_call_writes_is_no_result(tmp_path, root):
+    """A record of other code than stands here now, in the place of one that is waited for."""
+    (plan,) = [runner.plan(chapter("two", Book(root)), "quick", {"a": 1})]
+    told, log = [], tmp_path / "snakemake.log"
+    log.write_text("a\n")
+    run = engine.Run(tmp_path, None, frozenset(), {plan.target: plan}, lambda *of: told.append(of))
+    written = records.read(custom(plan))
+    written.metadata[records.META]["parameters"] = {"a": 2}
+    records.write(written, plan.target)
+    run.look()
+    assert told == []
+    run.end(log)
+    assert list(run.failed) == [plan.target]
 
 
 def test_kubernetes_as_far_as_a_dry_run_goes(root):
@@ -187,9 +201,8 @@ def test_records_are_adopted_and_a_failure_keeps_the_earlier_one(root):
     (root / "book/one.md").write_text(edited.replace("fails = 0, -1, -1, -1", "fails = 0, -1, -1, 0"))
     earlier.parent.mkdir(parents=True, exist_ok=True)
     earlier.write_text("earlier")
-    again = command(root, "records", "--profile", "quick", "--jobs", "2")  # a process of its own, as a user's call is
-    done = subprocess.run(again, capture_output=True, text=True, check=False)
-    assert done.returncode == 1, done.stdout + done.stderr
+    done = call(root, "records", "--profile", "quick", "--jobs", "2")
+    assert done.exit_code == 1, done.output
     assert earlier.read_text() == "earlier"
     assert records.status(chapter("two", Book(root)), "quick").state == "current"
     assert (

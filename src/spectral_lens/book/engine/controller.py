@@ -95,7 +95,7 @@ class Run:
         for target, said in handover.take(self.folder, list(self.waiting.values()), self.store, self.batches).items():
             self._fail(self.waiting[target], said)
         for target, plan in list(self.waiting.items()):
-            if self._new(target):
+            if self._new(target) and current(plan):  # a job of an earlier call may have written of another chapter
                 del self.waiting[target]
                 self.tell(plan, None)
 
@@ -269,14 +269,20 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(_TICK)
         return
-    below = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGINT)  # it starts nothing more
-    for each in below:
+    process.send_signal(signal.SIGINT)
+    below, told, deadline = set[psutil.Process](), set[psutil.Process](), time.monotonic() + _GRACE
+    while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(psutil.Error):
-            if "point" in each.cmdline():
-                each.terminate()
-    _, alive = psutil.wait_procs([psutil.Process(process.pid), *below], timeout=_GRACE)
+            below.update(psutil.Process(process.pid).children(recursive=True))
+        for each in below - told:  # among them jobs that it starts again before it has heard
+            with contextlib.suppress(psutil.Error):
+                if "point" in each.cmdline():
+                    each.terminate()
+                    told.add(each)
+        time.sleep(_TICK)
+    _, alive = psutil.wait_procs(below, timeout=max(0.0, deadline - time.monotonic()))
     for each in alive:
         with contextlib.suppress(psutil.Error):
             each.kill()
+    process.kill()
     process.wait()

@@ -3,9 +3,9 @@
 The same body stands in a page of the book and, with its own few styles, in a file that is looked at offline.
 """
 
-import html
 from collections import Counter
 from collections.abc import Sequence
+from html import escape as _e
 
 from spectral_lens.book.chapters import BookError, close
 from spectral_lens.book.pages import duration
@@ -54,7 +54,7 @@ def body(of: Gathered, links: Links, chosen: Wanted = EVERYTHING, name: str = "s
     if not figures:
         figures = "<p>No point of this sweep has measured a claim yet.</p>"
     return (
-        f'<div class="lens-sweep" id="{html.escape(name)}">{_notes(of)}{_legend() if claims else ""}{figures}'
+        f'<div class="lens-sweep" id="{_e(name)}">{_notes(of)}{_legend() if claims else ""}{figures}'
         f"{_absent(of, links)}{_data(of, links)}{_provenance(of)}</div>"
     )
 
@@ -158,7 +158,3 @@ def _provenance(of: Gathered) -> str:
 
 def _values(of: Gathered, name: str) -> list[str]:
     return list(dict.fromkeys(in_words(point.values[name]) for point in of.points))
-
-
-def _e(text: str) -> str:
-    return html.escape(text)

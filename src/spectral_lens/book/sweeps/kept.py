@@ -4,7 +4,6 @@ It holds values, seeds, provenance and what ran, so that verdicts and ages are m
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,11 @@ from spectral_lens.book.sweeps import Sweep
 from spectral_lens.book.sweeps.points import Compare, Gathered, Point, apart, comparing, digest, gather, why
 from spectral_lens.claims import Measured
 
-__all__ = ["FOLDER", "LARGEST", "find", "keep", "load", "named", "path"]
+__all__ = ["FOLDER", "LARGEST", "find", "keep", "load", "path"]
 
 FOLDER = "data/runs/sweeps"
 LARGEST = 1_500_000  # bytes of a kept sweep: it is committed
 _SHARED = ("ran", "replay", "versions", "data")  # mostly the same in all points: kept once
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def find(of: Book, name: str) -> Gathered:
@@ -32,7 +30,7 @@ def find(of: Book, name: str) -> Gathered:
     """
     if path(of, name).is_file():
         return load(of, name)
-    if not (sweeps.folder(of, named(name)) / "sweep.json").is_file():
+    if not (sweeps.folder(of, sweeps.named(name)) / "sweep.json").is_file():
         raise BookError(
             f"There is no sweep {name!r}, neither in {FOLDER} nor in build/sweeps: `spectral-lens sweep CHAPTER --grid "
             f"... --name {name}` makes it, `spectral-lens sweep {name} --keep` keeps it for the book."
@@ -40,16 +38,9 @@ def find(of: Book, name: str) -> Gathered:
     return gather(sweeps.load(of, name))
 
 
-def named(name: str) -> str:
-    """The name, which becomes that of a file. Raises BookError where it cannot."""
-    if not _NAME.fullmatch(name):
-        raise BookError(f"A sweep's name has letters, digits and . _ - alone, not {name!r}.")
-    return name
-
-
 def path(of: Book, name: str) -> Path:
     """Where the sweep is kept for the book."""
-    return of.root / FOLDER / f"{named(name)}.json"
+    return of.root / FOLDER / f"{sweeps.named(name)}.json"
 
 
 def keep(sweep: Sweep) -> Path:

@@ -1,8 +1,8 @@
 """A claim over what was swept as HTML: its figure and its table."""
 
-import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from html import escape as _e
 
 from spectral_lens.book.sweeps import heat_map, picture
 from spectral_lens.book.sweeps.cells import SEED, Cell, cells, distinct, numeric
@@ -15,7 +15,7 @@ __all__ = ["EVERYTHING", "Links", "Wanted", "section"]
 
 _OPEN = 12  # rows of a table that are shown without being asked for
 _MAP = 3  # values of each of two parameters from which on they make a map
-_SIDES = {"inside": "inside", "outside": "outside", "undecided": "undecided", None: "not judged"}
+_UNJUDGED = "not judged"
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def _said(found: Sequence[Cell], x: str) -> str:
     """The figure in words: how many settings, from where to where, and on which side of the range."""
     claim, means = found[0].claim, [cell.number.mean for cell in found]
     sides = {side: sum(cell.lies == side for cell in found) for side in dict.fromkeys(cell.lies for cell in found)}
-    told = ", ".join(f"{number} {_SIDES[side]}" for side, number in sides.items())
+    told = ", ".join(f"{number} {side or _UNJUDGED}" for side, number in sides.items())
     return (
         f"{claim.measure} over {x}: {len(found)} settings, {min(means):.3g} to {max(means):.3g}; "
         f"accepted {cards.accepted(claim.accept)}: {told}"
@@ -150,7 +150,7 @@ def _table(found: Sequence[Cell], links: Links) -> str:
 
 def _row(cell: Cell, names: Sequence[str], links: Links, *, linked: bool) -> str:
     values = "".join(f"<td>{_e(in_words(cell.values[name]))}</td>" for name in names)
-    judged = cell.judged.verdict if cell.claim.theorem else _SIDES[cell.lies]
+    judged = cell.judged.verdict if cell.claim.theorem else cell.lies or _UNJUDGED
     kind = f"lens-{judged.replace(' ', '-')}" if cell.claim.theorem else picture.of_side(cell.lies)
     places = [(point, links.record(point)) for point in cell.points]
     notebooks = ", ".join(
@@ -160,7 +160,3 @@ def _row(cell: Cell, names: Sequence[str], links: Links, *, linked: bool) -> str
     end = f"<td>{notebooks}</td>" if linked else ""
     side = f'<span class="lens-verdict {kind}">{judged}</span>'
     return f'<tr>{values}<td class="lens-here">{_e(cell.words)}</td><td>{side}</td>{end}</tr>'
-
-
-def _e(text: str) -> str:
-    return html.escape(text)

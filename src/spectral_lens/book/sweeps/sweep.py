@@ -13,7 +13,7 @@ from spectral_lens.book import checks, runner
 from spectral_lens.book.chapters import Book, BookError, Chapter, chapter, close
 from spectral_lens.book.runner import Plan
 
-__all__ = ["Sweep", "every", "folder", "load", "make", "point", "save", "shown", "varied"]
+__all__ = ["Sweep", "every", "folder", "load", "make", "named", "point", "save", "shown", "varied"]
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
@@ -44,15 +44,20 @@ def make(of: Book, chapter_name: str, base: str, points: Sequence[Mapping[str, A
     found = chapter(chapter_name, of)
     if not points or not points[0]:
         raise BookError("A sweep needs points: give --grid NAME=VALUES or --points FILE.csv.")
-    if name is not None and not re.fullmatch(_NAME, name):
-        raise BookError(f"A sweep is named by letters, digits, '.', '_' and '-', not {name!r}.")
     swept = tuple(points[0])
     if any(tuple(each) != swept for each in points):
         raise ValueError("The points of a sweep give values to the same parameters, in one order.")
     plans = {plan.target: plan for plan in (runner.plan(found, base, checks.whole(found, each)) for each in points)}
     told = json.dumps([found.name, base, [point(plan, swept) for plan in plans.values()]], sort_keys=True)
     short = f"{found.name.replace('/', '-')}-{hashlib.sha256(told.encode()).hexdigest()[:6]}"
-    return Sweep(name or short, found, base, swept, tuple(plans.values()))
+    return Sweep(short if name is None else named(name), found, base, swept, tuple(plans.values()))
+
+
+def named(name: str) -> str:
+    """The name, which becomes that of a file. Raises BookError where it cannot."""
+    if not re.fullmatch(_NAME, name):
+        raise BookError(f"A sweep is named by letters, digits, '.', '_' and '-', not {name!r}.")
+    return name
 
 
 def point(of: Plan, swept: Sequence[str]) -> dict[str, Any]:
