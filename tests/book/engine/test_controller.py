@@ -93,7 +93,7 @@ def test_what_came_back_from_machines_that_share_no_disk(tmp_path, root):
 
 def test_what_a_job_of_an_earlier_call_writes_is_no_result(tmp_path, root):
     """A record of other code than stands here now, in the place of one that is waited for."""
-    (plan,) = [runner.plan(chapter("two", Book(root)), "quick", {"a": 1})]
+    plan = runner.plan(chapter("two", Book(root)), "quick", {"a": 1})
     told, log = [], tmp_path / "snakemake.log"
     log.write_text("a\n")
     run = engine.Run(tmp_path, None, frozenset(), {plan.target: plan}, lambda *of: told.append(of))

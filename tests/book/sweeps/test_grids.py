@@ -95,8 +95,3 @@ def test_mistakes_in_a_list_say_their_line(tmp_path, written, message):
 def test_a_list_that_is_not_there(named, why):
     with pytest.raises(BookError, match=why):
         grids.from_file(named)
-
-
-def test_points_that_are_there_twice_count_once():
-    points = [{"a": 1, "b": [2]}, {"a": 1.5, "b": [2]}, {"a": 1, "b": [2]}, {"a": True, "b": [2]}]
-    assert grids.distinct(points) == [points[0], points[1], points[3]]

@@ -31,7 +31,7 @@ def wanted(of: Gathered, claims: str = "", readings: str = "", x: str = "", colo
     for id in ids:
         if id not in known:
             raise BookError(f"The sweep {of.name} measured no claim {id!r}{close(id, known)}")
-    read = {reading: "" for claim, reading in measured(of) if not ids or claim.id in ids}
+    read = list(dict.fromkeys(reading for claim, reading in measured(of) if not ids or claim.id in ids))
     for reading in ways:
         if reading not in read:
             raise BookError(f"The sweep {of.name} has no reading {reading!r}: there are {'; '.join(read)}.")

@@ -3,7 +3,6 @@
 import csv
 import io
 import itertools
-import json
 from collections.abc import Iterable, Sequence
 from math import prod
 from pathlib import Path
@@ -13,7 +12,7 @@ from spectral_lens._runtime import files, resources
 from spectral_lens.book.chapters import BookError
 from spectral_lens.book.parameters import read
 
-__all__ = ["axis", "distinct", "from_file", "product"]
+__all__ = ["axis", "from_file", "product"]
 
 Point = dict[str, Any]
 _MOST = 100_000  # points: more is a slip of the pen (one zero too many), and would be planned for hours
@@ -70,18 +69,6 @@ def from_file(named: str | Path) -> list[Point]:
     except ValueError as error:
         raise BookError(f"--points {named}: {error}") from None
     return _points(text, path.name)
-
-
-def distinct(points: Iterable[Point]) -> list[Point]:
-    """The points in their order, each once.
-
-    >>> distinct([{"a": 1}, {"a": 2}, {"a": 1}])
-    [{'a': 1}, {'a': 2}]
-    """
-    found: dict[str, Point] = {}
-    for point in points:
-        found.setdefault(json.dumps(point, sort_keys=True), point)
-    return list(found.values())
 
 
 def _range(name: str, values: str) -> list[int] | None:
