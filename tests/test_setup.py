@@ -102,7 +102,7 @@ def test_what_one_target_needs_is_installed_by_it(extra: str) -> None:
 
 def test_what_a_cluster_needs_is_installed_where_it_is_asked_for() -> None:
     for engine in ("local", *CLUSTERS):
-        command = ["make", "--no-print-directory", "--dry-run", "records", f"ENGINE={engine}", "JOBS=3"]
+        command = ["make", "--always-make", "--dry-run", "records", f"ENGINE={engine}", "JOBS=3"]
         recipe = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
         installed = set(re.findall(r'-c constraints.txt -e "\.\[(slurm|kubernetes)\]"', recipe))
         assert installed == {engine} & set(CLUSTERS)

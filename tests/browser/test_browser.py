@@ -75,6 +75,14 @@ class Tour:
 class Quiet(http.server.SimpleHTTPRequestHandler):
     """A file server that writes no log."""
 
+    def do_GET(self) -> None:
+        """The file; nothing for an icon that the browser only guesses, as it may on Jupyter Book's redirecting page."""
+        if self.path == "/favicon.ico":
+            self.send_response(http.HTTPStatus.NO_CONTENT)
+            self.end_headers()
+        else:
+            super().do_GET()
+
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
 
@@ -131,9 +139,13 @@ def window(
         if not request.url.startswith((address, "data:", "blob:")):
             wrong.append(f"request to {request.url}")
 
+    def hear(message: "playwright.ConsoleMessage") -> None:
+        if message.type == "error":
+            wrong.append(f"console: {message.text} {message.location.get('url')}")
+
     page = context.new_page()
     page.on("request", note)
-    page.on("console", lambda message: wrong.append(f"console: {message.text}") if message.type == "error" else None)
+    page.on("console", hear)
     page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
     page.on("response", lambda answer: wrong.append(f"{answer.status}: {answer.url}") if answer.status >= 400 else None)
     yield page
