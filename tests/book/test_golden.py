@@ -90,8 +90,12 @@ def test_references_follow_their_sources(toy):
     assert [p.name for p in golden.write(toy)] == ["part__one.ipynb", "two.ipynb"]
     assert golden.differing(toy) == {}
     first = (toy.root / "tests/reference/two.ipynb").read_bytes()
-    golden.write(toy)
+    record(chapter("two", toy), date="2026-11-27T12:00:00+00:00", duration=9.0)
+    assert golden.write(toy) == []
     assert (toy.root / "tests/reference/two.ipynb").read_bytes() == first
+    record(chapter("two", toy), data=["another"])
+    (toy.root / "tests/reference/part__one.ipynb").write_text("<<<<<<<")
+    assert [p.name for p in golden.write(toy)] == ["part__one.ipynb", "two.ipynb"]
     edit(chapter("part/one", toy), "print(a)", "print(b)")
     profile = toy.root / "book/profiles/quick.yml"
     profile.write_text(profile.read_text().replace("chapters: {}", "chapters: {two: {a: 9}}"))

@@ -14,6 +14,7 @@ from spectral_lens.book.chapters import Book, BookError, Chapter, book, runnable
 from spectral_lens.claims import TINY
 
 _KEPT = ("chapter", "profile", "parameters", "code", "ran", "date", "duration", "data")
+_WHEN = {"date": None, "duration": None}
 # A transparent point stands for every picture: nbval compares none, and the site needs one to put the words to.
 _POINT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 # The patterns of `pytest --nbval --nbval-sanitize-with`: what is no number may change without a run.
@@ -67,8 +68,9 @@ def reference(record: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def write(of: Book | None = None) -> list[Path]:
-    """Write all references anew from the quick records and delete those without a chapter; returns the new ones.
+    """Write the references that changed from the quick records, delete those without a chapter; returns the new ones.
 
+    A run that differs from the reference by its date and duration alone does not change it.
     Raises BookError where a quick record is missing, stale or older, before anything is written.
     """
     of = of or book()
@@ -79,9 +81,11 @@ def write(of: Book | None = None) -> list[Path]:
             raise BookError(f"{name}: the quick record is {state}: run `spectral-lens run --older` first.")
     written = []
     for chapter in chapters.values():
-        records.write(reference(records.read(records.path(chapter, "quick"))), path(chapter))
-        written.append(path(chapter))
-    for left in set(folder(of).glob("*.ipynb")) - set(written):
+        made = reference(records.read(records.path(chapter, "quick")))
+        if _lasting(made) != _standing(chapter):
+            records.write(made, path(chapter))
+            written.append(path(chapter))
+    for left in set(folder(of).glob("*.ipynb")) - {path(chapter) for chapter in chapters.values()}:
         left.unlink()
     rules = (f"[{name}]\nregex: {regex}\nreplace: {text}\n" for name, (regex, text) in _PATTERNS.items())
     (folder(of) / "sanitize.cfg").write_text("\n".join(rules), encoding="utf-8")
@@ -101,6 +105,19 @@ def differing(of: Book | None = None) -> dict[str, str]:
             found[name] = "no reference" if state.state == "missing" else state.reason
     strays = {p.stem.replace("__", "/") for p in folder(of).glob("*.ipynb")} - set(chapters)
     return found | dict.fromkeys(sorted(strays), "no such chapter")
+
+
+def _lasting(reference: nbformat.NotebookNode) -> dict[str, Any]:
+    """All of a reference but when its run was and how long it took."""
+    return reference | {"metadata": reference.metadata | {records.META: {**records.provenance(reference), **_WHEN}}}
+
+
+def _standing(of: Chapter) -> dict[str, Any] | None:
+    """What lasts of the chapter's reference; None where there is none, or no record."""
+    try:
+        return _lasting(records.read(path(of)))
+    except (FileNotFoundError, BookError):
+        return None
 
 
 def _counts(output: dict[str, Any]) -> bool:
