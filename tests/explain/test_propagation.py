@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from spectral_lens.explain import _propagation
 from spectral_lens.explain.gradients import gradient_x_input
 from spectral_lens.explain.lrp import AssumptionWarning, lrp
 from spectral_lens.explain.rules import epsilon, gamma, generalised_gamma, zero
@@ -71,6 +72,18 @@ def test_a_bias_left_out_that_outweighs_the_rest_is_warned_about():
         model[0].bias.fill_(2.0)
         message, _ = said(model, torch.tensor([[-0.5, -0.5]]), rules=epsilon(1e-9, bias=False))
         assert "changes its sign, in 0" in message
+
+
+@pytest.mark.parametrize("rectified", [True, False])
+def test_the_watch_says_what_the_quotients_say(rectified):
+    numbers = torch.tensor([-1e200, -30.0, -2.9, -1e-200, 0.0, 1e-200, 0.27, 0.31, 2.9, 3.3, 30.0, 1e200])
+    value, below = torch.cartesian_prod(numbers, numbers).unbind(1)
+    quotient, reached = value / below, value > 0 if rectified else value != 0
+    expected = reached & ((quotient < 0) | (quotient > 10))  # a quotient of -0.0 is one that underflowed
+    expected |= reached & (quotient == 0) & (value.sign() != below.sign())
+    found = torch.stack([_propagation._beyond(*pair, rectified) > 0 for pair in zip(value, below, strict=True)])
+    assert found.tolist() == expected.tolist()
+    assert 0 < expected.sum() < reached.sum() < len(value)
 
 
 @pytest.mark.parametrize("stabiliser", [0.0, 1e-6, 0.5])

@@ -36,7 +36,7 @@ class Propagation(Interpreter):
     ) -> None:
         super().__init__(network)
         self.rules, self.pooling, self.factor, self.watched = rules, pooling, factor, watched
-        self.factors: list[tuple[str, Tensor, Tensor]] = []
+        self.beyond: list[tuple[str, Tensor]] = []
 
     def affine(self, node: fx.Node, layer: nn.Module, a: Tensor) -> Tensor:
         rule = self.rules[node]
@@ -47,16 +47,16 @@ class Propagation(Interpreter):
             raise ValueError(
                 f"{rule.name}: terms are pairs of the output's shape {tuple(seen.output.shape)}, not {shapes}."
             )
-        factors: list[Tensor] = []
-        passed = _passing(seen.output, terms, rule.stabiliser, factors)
-        if self.watched and rule.proportional and factors:
-            self.factors.append((str(node.target), *_extremes(seen.output, factors[0], self.network.rectified(node))))
+        divided: list[Tensor] = []
+        passed = _passing(seen.output, terms, rule.stabiliser, divided)
+        if self.watched and rule.proportional and divided:
+            self.beyond.append((str(node.target), _beyond(seen.output, divided[0], self.network.rectified(node))))
         return passed
 
     @property
     def enlarged(self) -> list[str]:
         """The layers where relevance of an output that it reaches was taken more than tenfold, or with another sign."""
-        return [name for name, least, largest in self.factors if least < 0 or largest > _TENFOLD]
+        return [name for name, most in self.beyond if most > 0]
 
     def run_node(self, node: fx.Node) -> Any:
         operation = self.network.operation(node)
@@ -98,16 +98,20 @@ def _window(
 
 
 @torch.no_grad()
-def _extremes(value: Tensor, factor: Tensor, rectified: bool) -> tuple[Tensor, Tensor]:
-    """The least and the largest factor of a node that relevance reaches: behind a rectifier those above zero."""
-    least, largest = torch.where(value > 0 if rectified else value != 0, factor, 1).aminmax()
-    return least, largest
+def _beyond(value: Tensor, below: Tensor, rectified: bool) -> Tensor:
+    """Above zero where a factor value / below that relevance reaches is negative or more than tenfold.
+
+    Both are |value| > 10 sign(value) below, which takes no quotient and no mask.  Behind a rectifier relevance reaches
+    what is above zero.
+    """
+    more = torch.sub(value, below, alpha=_TENFOLD)
+    return torch.minimum(value, more).max() if rectified else (more * value.sign()).max()
 
 
-def _passing(value: Tensor, terms: Terms, stabiliser: float = 0.0, factors: list[Tensor] | None = None) -> Tensor:
+def _passing(value: Tensor, terms: Terms, stabiliser: float = 0.0, divided: list[Tensor] | None = None) -> Tensor:
     """The value with the derivative of the terms' sums, each times the fixed value / denominator (zero over zero).
 
-    factors: takes these quotients, where they are asked for.
+    divided: takes what the value is divided by, where that is asked for.
     """
     if len(terms) == 1 and terms[0][0] is terms[0][1] is value and not stabiliser:
         return value
@@ -115,10 +119,9 @@ def _passing(value: Tensor, terms: Terms, stabiliser: float = 0.0, factors: list
     for total, denominator in terms:
         with torch.no_grad():
             below = stabilised(denominator, stabiliser) if stabiliser else denominator
-            factor = value / below
-            ratio = torch.where(below == 0, 0, factor)
-        if factors is not None:
-            factors.append(factor)
+            ratio = torch.where(below == 0, 0, value / below)
+        if divided is not None:
+            divided.append(below)
         parts.append(ratio * total)
     passed = reduce(operator.add, parts)
     return passed + (value - passed).detach()

@@ -130,7 +130,8 @@ def piecewise_linear(model: nn.Module) -> PiecewiseLinear:
         whole = trace(model, apart=False)
     except ValueError as error:
         raise ValueError(f"{error}. Other methods need no layers: {_ANY_MODEL}.") from error
-    graph = fx.GraphModule(whole, copy.deepcopy(whole.graph))  # folding must not reach the model's own
+    # folding must not reach the model's own
+    graph = fx.GraphModule(whole, copy.deepcopy(whole.graph)) if whole is model else whole
     found = PiecewiseLinear(graph, {})
     dependent = values(graph.graph)
     nodes = [node for node in graph.graph.nodes if node in dependent]
@@ -214,7 +215,8 @@ def _described(network: PiecewiseLinear, node: fx.Node) -> str:
 
 def _fold_batch_norm(network: PiecewiseLinear) -> None:
     """Batch normalisation that alone takes what a layer gives becomes part of the layer, for this call of it."""
-    for node in list(network.graph.graph.nodes):
+    graph = network.graph.graph
+    for node in list(graph.nodes):
         before = node.args[0] if node.args else None
         if node.op != "call_module" or network.operation(node) not in _NORMS or before not in network.layers:
             continue
@@ -223,8 +225,7 @@ def _fold_batch_norm(network: PiecewiseLinear) -> None:
             continue
         network.layers[before] = _fused(layer, module_of(network.graph, node))
         node.replace_all_uses_with(before)
-        network.graph.graph.erase_node(node)
-    network.graph.recompile()
+        graph.erase_node(node)
 
 
 @torch.no_grad()
