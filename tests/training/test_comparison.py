@@ -9,7 +9,7 @@ from scipy import stats
 from oracles import toy
 from spectral_lens.nn.mlp import mlp
 from spectral_lens.training import accuracy, fit
-from spectral_lens.training.comparison import confined, moved, paired_test, sweep, weight_distance
+from spectral_lens.training.comparison import confined, moved, paired_distance, paired_test, sweep, weight_distance
 from spectral_lens.training.subsets import (
     EIGENVALUES,
     SAME_START,
@@ -175,6 +175,13 @@ def test_weight_distance_of_a_shift_and_of_a_spread():
     assert weight_distance(zero + 0.75, torch.zeros(4, 2)).tolist() == [0.75]
     assert weight_distance(zero, two).tolist() == [2.0]
     assert weight_distance(two.expand(2, 2), two).tolist() == [0.0, 0.0]
+
+
+def test_each_run_from_its_own_reference():
+    weights, others = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = [weight_distance(weights[r : r + 1], others[r]).item() for r in range(3)]
+    assert paired_distance(weights, others).tolist() == expected
+    assert paired_distance(weights, weights + 0.5).tolist() == pytest.approx([0.5] * 3, rel=1e-12)
 
 
 def test_what_was_swept_stays_as_it_is(swept):

@@ -14,7 +14,7 @@ from spectral_lens.training._loop import fit, initial
 from spectral_lens.training.results import Trained, accuracy
 from spectral_lens.training.subsets import SETS, SUBSET, compare, count, random_mask, trainable_network
 
-__all__ = ["PairedTest", "Sweep", "confined", "moved", "paired_test", "sweep", "weight_distance"]
+__all__ = ["PairedTest", "Sweep", "confined", "moved", "paired_distance", "paired_test", "sweep", "weight_distance"]
 
 Sizes = tuple[int, ...]
 
@@ -166,3 +166,12 @@ def weight_distance(weights: Float[Tensor, "r *shape"], reference: Float[Tensor,
     target = reference.detach().flatten().cpu().numpy()
     away = [stats.wasserstein_distance(one.detach().flatten().cpu().numpy(), target) for one in weights]
     return torch.tensor(away, dtype=torch.float64)
+
+
+def paired_distance(weights: Float[Tensor, "r *shape"], reference: Float[Tensor, "r *shape"]) -> Float[Tensor, " r"]:
+    """As `weight_distance`, each run from its own reference.
+
+    >>> paired_distance(torch.tensor([[0.0, 1.0], [4.0, 6.0]]), torch.tensor([[1.0, 2.0], [6.0, 4.0]])).tolist()
+    [1.0, 0.0]
+    """
+    return torch.cat([weight_distance(one[None], other) for one, other in zip(weights, reference, strict=True)])

@@ -1,6 +1,6 @@
 """Which parameters of one architecture are trained: the four sets that giambagli compares, under equal conditions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ __all__ = [
     "compact",
     "compare",
     "count",
+    "direct_weights",
     "random_mask",
     "spectral_weights",
     "trainable_network",
@@ -107,12 +108,24 @@ def spectral_weights(
     {'layer1.weight': (3, 5, 6), 'layer2.weight': (3, 2, 5)}
     """
     model = trainable_network(sizes, EIGENVALUES)
-    state = initial(model, seeds, dtype=dtype or torch.float32)
-    weights = {}
-    for name, layer in model.named_children():
-        if isinstance(layer, SpectralLinear):
-            weights[f"{name}.weight"] = weight_of(layer, below(state, name))
-    return weights
+    return _weights(model, initial(model, seeds, dtype=dtype or torch.float32))
+
+
+def direct_weights(trained: Trained) -> dict[str, Float[Tensor, "r out in"]]:
+    """The weights in direct space, by name, that each run's spectral layers have come to.
+
+    >>> from spectral_lens.datasets import synthetic
+    >>> data = synthetic.independent(40, inputs=5, relevant=2)
+    >>> trained = fit(trainable_network([5, 4, 2], EIGENVALUES), data, seeds=range(3), epochs=1)
+    >>> {name: tuple(weight.shape) for name, weight in direct_weights(trained).items()}
+    {'layer1.weight': (3, 4, 5), 'layer2.weight': (3, 2, 4)}
+    """
+    return _weights(trained.model, trained.state)
+
+
+def _weights(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, SpectralLinear)}
+    return {f"{name}.weight": weight_of(layer, below(state, name)) for name, layer in layers.items()}
 
 
 def compact(trained: Trained) -> Float[Tensor, "r out in"]:
