@@ -9,6 +9,7 @@ from experiments import TIGHT, doubles, untrained
 from oracles import toy
 from spectral_lens.nn.layers import SpectralConv2d
 from spectral_lens.nn.mlp import mlp
+from spectral_lens.relevance import top_k
 from spectral_lens.relevance.scores import (
     of_inputs,
     ranking,
@@ -29,7 +30,7 @@ def trained():
 
 
 @pytest.mark.parametrize("counts", [None, [0, 6, 2], [3], range(0, 7, 2)])
-@pytest.mark.parametrize("chunk", [100_000, 47, 23])
+@pytest.mark.parametrize("chunk", [None, 2, 1])
 def test_accuracy_by_count_is_the_loop(trained, counts, chunk):
     data = toy(23, (6,), 3, seed=1)
     order = ranking(of_inputs(trained))
@@ -46,7 +47,7 @@ def test_for_a_quantity_it_is_the_error():
     options = {"epochs": 4, "batch_size": 8, "lr": 0.01, "loss": "mae", "dtype": torch.float64, "device": "cpu"}
     trained = fit(mlp([6, 5, 1]), data, seeds=[2, 9], **options)
     order = ranking(of_inputs(trained))
-    found = top_k_curve(trained, data, order, counts=[6, 2], chunk=30)
+    found = top_k_curve(trained, data, order, counts=[6, 2], chunk=1)
     torch.testing.assert_close(found[:, 0], error(trained, data), **TIGHT)
     for r in range(2):
         given = torch.zeros_like(data.x).index_copy(1, order[r, :2], data.x[:, order[r, :2]])
@@ -80,7 +81,7 @@ def test_one_order_for_all_runs(trained):
 def test_each_run_may_have_its_own_data(trained):
     data = toy(11, (6,), 3, seed=1, runs=2)
     order = ranking(of_inputs(trained))
-    found = top_k_curve(trained, data, order, chunk=25)
+    found = top_k_curve(trained, data, order, chunk=4)
     for r in range(2):
         alone = oracles.accuracy_by_count(
             [trained.run(r)], data.x[r], data.y[r], order[[r]], range(1, 7), torch.zeros(6)
@@ -121,6 +122,21 @@ def test_the_relevant_inputs_suffice():
     assert (top_k_curve(trained, data, order.flip(1), counts=[4]) < 0.7).all()
 
 
+def test_many_runs_share_the_memory(trained, monkeypatch):
+    """At most so many bytes of inputs at a time: those of two counts here."""
+    data, order = toy(23, (6,), 3, seed=1), torch.arange(6)
+    expected, asked, predict = top_k_curve(trained, data, order), [], top_k.training.predict
+
+    def watched(trained, x, **options):
+        asked.append(tuple(x.shape))
+        return predict(trained, x, **options)
+
+    monkeypatch.setattr(top_k.training, "predict", watched)
+    monkeypatch.setattr(top_k, "_AT_ONCE", 2 * 2 * 23 * 6 * 8 + 1)
+    assert torch.equal(top_k_curve(trained, data, order), expected)
+    assert asked == [(2, 2 * 23, 6)] * 3
+
+
 @pytest.mark.parametrize(
     ("order", "options", "message"),
     [
@@ -128,7 +144,7 @@ def test_the_relevant_inputs_suffice():
         (range(6), {"counts": [7]}, "between 0 and the 6"),
         (range(6), {"counts": [-1, 2]}, "between 0 and the 6"),
         (range(6), {"counts": []}, "between 0 and the 6"),
-        (range(6), {"chunk": 22}, "chunk=22 must hold.* 23 samples"),
+        (range(6), {"chunk": 0}, "chunk=0 must be at least 1 count"),
     ],
 )
 def test_wrong_counts(trained, order, options, message):

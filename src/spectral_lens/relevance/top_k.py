@@ -7,10 +7,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from spectral_lens import training
+from spectral_lens._runtime.memory import check_chunk
 from spectral_lens.datasets import DataSet
 from spectral_lens.training import Trained
 
 __all__ = ["min_features", "top_k_curve"]
+
+_AT_ONCE = 2**30  # bytes of inputs that are partly filled
 
 
 def top_k_curve(
@@ -20,7 +23,7 @@ def top_k_curve(
     *,
     counts: Sequence[int] | None = None,
     fill: float | Float[Tensor, " d"] = 0.0,
-    chunk: int = 100_000,
+    chunk: int | None = None,
 ) -> Float[Tensor, "r counts"]:
     """Accuracy of every run when it is given only the first k inputs of `order`, for every k in `counts`.
 
@@ -28,7 +31,7 @@ def top_k_curve(
     chicchi, 2.3; or, say, each input's mean); nothing is retrained.
 
     order: a ranking for each run, (r, d), or one for all, (d,).  counts: 0 to d, by default 1 ... d.
-    chunk: rows (samples x counts) evaluated at a time by each run; lower it where the memory is too small.
+    chunk: counts evaluated at a time by all runs, by default as many as take 1 GB, and one at least.
 
     >>> from spectral_lens import fit, mlp, of_inputs, ranking
     >>> from spectral_lens.datasets import synthetic
@@ -47,12 +50,12 @@ def top_k_curve(
         raise ValueError(f"order {tuple(order.shape)} must name each of the {d} inputs once, for all or for each run.")
     reference = next(iter(trained.state.values()))
     sample, data = data.x.shape[1 if data.runs is None else 2 :], data.flat().to(reference.device, reference.dtype)
-    if data.samples > chunk:
-        raise ValueError(f"chunk={chunk} must hold at least the {data.samples} samples of {data.name}.")
+    check_chunk(chunk, of="count")
+    chunk = chunk or max(1, _AT_ONCE // (trained.runs * data.samples * d * reference.element_size()))
     place = order.to(reference.device).expand(trained.runs, d).argsort(-1)  # of each input in the ranking
     x, y = data.per_run(trained.runs)
     found = []
-    for part in torch.as_tensor(list(counts), device=reference.device).split(max(1, chunk // data.samples)):
+    for part in torch.as_tensor(list(counts), device=reference.device).split(chunk):
         kept = place.unsqueeze(1) < part.view(1, -1, 1)
         masked = torch.where(kept.unsqueeze(2), x.unsqueeze(1), torch.as_tensor(fill).to(x))  # (r, counts, n, d)
         masked = masked.flatten(1, 2).unflatten(-1, sample)
