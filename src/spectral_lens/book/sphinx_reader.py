@@ -164,8 +164,8 @@ def _note_place(app: Sphinx, docname: str, source: list[str]) -> None:
 
 
 def outdated(app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[str], removed: set[str]) -> list[str]:
-    """Pages to read again: those whose record, its age or claims changed, and the scorecards as soon as any did or
-    there is another second look."""
+    """Pages to read again: those whose record, its age or claims changed, and those that list claims as soon as any did
+    or there is another second look."""
     shown = profile()
     chapters = (_chapter(Path(app.srcdir), doc) for doc in sorted(env.found_docs))
     stamps = {f"book/{of.name}": _stamp(of, shown) for of in chapters if of.path.is_file() and of.runnable}
@@ -176,7 +176,8 @@ def outdated(app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[s
     looked_again = getattr(env, "spectral_lens_looks", looks) != looks
     env.spectral_lens_looks = looks  # type: ignore[attr-defined]
     if moved or looked_again:
-        moved += [doc for doc, metadata in env.metadata.items() if metadata.get("scorecard") and doc in env.found_docs]
+        listing = [doc for doc, about in env.metadata.items() if about.get("scorecard") or about.get("where")]
+        moved += [doc for doc in listing if doc in env.found_docs]
     return sorted(set(moved))
 
 
