@@ -6,6 +6,8 @@ from unittest.mock import Mock
 
 import pytest
 import toy_book
+from docutils.parsers.rst import DirectiveError
+from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
@@ -153,13 +155,13 @@ def test_a_strict_build_has_the_tables(tmp_path: Path) -> None:
     assert page.count("lens-parts") == 2
 
 
-@pytest.mark.site
-def test_an_unknown_paper_fails_the_strict_build(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("file", "said"), [(FILE, "has no paper 'maess'"), ("nobody: []", "is a table of the papers")])
+def test_what_cannot_be_shown_is_an_error_of_the_page(tmp_path: Path, file: str, said: str) -> None:
     book = toy_book.make(tmp_path)
-    scorecard = book.root / "book" / "scorecard.md"
-    scorecard.write_text(scorecard.read_text(encoding="utf-8") + WHERE.replace("chicchi", "maess"), encoding="utf-8")
-    (book.root / where.NAME).write_text(FILE, encoding="utf-8")
+    (book.root / where.NAME).write_text(file, encoding="utf-8")
     toy_book.record(book)
-    done = toy_book.build(book, *toy_book.STRICT)
-    assert done.returncode != 0
-    assert "has no paper 'maess'" in done.stderr
+    state = Mock()
+    state.document.settings.env = Mock(srcdir=str(book.root), docname="book/where", metadata={"book/where": {}})
+    with pytest.raises(DirectiveError) as raised:
+        where.Where("where", ["maess"], {}, StringList(), 1, 0, "", state, Mock()).run()
+    assert said in raised.value.msg
