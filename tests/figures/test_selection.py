@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from drawn import halves, panels
+from spectral_lens import intervals
 from spectral_lens.figures import selection as figures
 
 
@@ -51,3 +52,40 @@ def test_shares_stand_with_their_intervals_in_a_row_for_each_method():
 def test_shares_need_a_name_for_each_input():
     with pytest.raises(ValueError, match=r"shares \(3, 4\) for 2 names"):
         figures.shares({"LASSO": np.ones((3, 4))}, names=["a", "b"], ylabel="")
+
+
+def test_steadiness_stands_with_its_interval_in_a_panel_for_each_set():
+    found = {
+        "digits": {"spectral": intervals.Interval(0.5, 0.25, 0.625), "LASSO": intervals.Interval(1.0, 1.0, 1.0)},
+        "stars": {"spectral": intervals.Interval(0.0, -0.125, 0.125), "LASSO": intervals.Interval(0.75, 0.5, 1.0)},
+    }
+    drawn = figures.steadiness(found, xlabel="steadiness")
+    for axis, (name, methods) in zip(panels(drawn, 2), found.items(), strict=True):
+        assert axis.get_title("left") == name
+        for k, (container, (value, low, high)) in enumerate(zip(axis.containers, methods.values(), strict=True)):
+            line, _, (bar,) = container.lines
+            assert line.get_xydata().tolist() == [[value, k]]
+            assert bar.get_segments()[0].tolist() == [[low, k], [high, k]]
+    left, right = drawn.axes
+    assert [text.get_text() for text in left.get_yticklabels()] == ["spectral", "LASSO"]
+    assert left.yaxis_inverted()
+    assert right.get_xlabel() == "steadiness"
+
+
+def test_control_shows_means_with_intervals_beside_what_is_allowed():
+    draw = torch.Generator().manual_seed(0)
+    found = {method: tuple(torch.rand(5, 3, generator=draw) for _ in range(2)) for method in ("spectral", "LASSO")}
+    drawn = figures.control([0.05, 0.1, 0.2], found)
+    for side, axis in enumerate(panels(drawn, 2)):
+        assert [text.get_text() for text in axis.get_xticklabels()] == ["0.05", "0.1", "0.2"]
+        for k, (container, pair) in enumerate(zip(axis.containers, found.values(), strict=True)):
+            mean, low, high = intervals.of_mean(pair[side].numpy())
+            line, _, (bars,) = container.lines
+            assert line.get_ydata() == pytest.approx(mean)
+            assert line.get_xdata() == pytest.approx(np.arange(3) + (-0.15, 0.15)[k])
+            ends = np.array([[segment[0][1], segment[1][1]] for segment in bars.get_segments()])
+            assert ends == pytest.approx(np.stack([low, high], 1))
+    allowed = [line for line in drawn.axes[0].lines if len(line.get_xdata()) == 2]
+    assert [line.get_ydata().tolist() for line in allowed] == [[share, share] for share in (0.05, 0.1, 0.2)]
+    assert [line.get_xdata().mean() for line in allowed] == [0, 1, 2]
+    assert [text.get_text() for text in drawn.legends[0].get_texts()] == ["spectral", "LASSO"]

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, precision_score
+from sklearn.metrics import accuracy_score, precision_score, recall_score
 
-from spectral_lens.relevance.detection import detection, r_precision
+from spectral_lens.relevance.detection import detection, false_share, found_share, r_precision
 
 
 def scores_and_truth():
@@ -42,3 +42,21 @@ def test_shapes_have_to_agree(measure):
 def test_nothing_relevant_cannot_be_found():
     with pytest.raises(ValueError, match="nothing to find"):
         r_precision(torch.rand(2, 5), torch.zeros(2, 5, dtype=torch.bool))
+
+
+def test_false_and_found_shares_are_one_less_precision_and_recall():
+    scores, relevant = scores_and_truth()
+    kept = scores > 0.4
+    pairs = list(zip(kept, relevant, strict=True))
+    assert false_share(kept, relevant).tolist() == pytest.approx([1 - precision_score(t, k) for k, t in pairs])
+    assert found_share(kept, relevant).tolist() == pytest.approx([recall_score(t, k) for k, t in pairs])
+
+
+def test_where_nothing_is_kept_nothing_is_false():
+    nothing, truth = torch.zeros(2, 3, dtype=torch.bool), torch.tensor([[True, False, True]]).expand(2, -1)
+    assert false_share(nothing, truth).tolist() == found_share(nothing, truth).tolist() == [0, 0]
+    with pytest.raises(ValueError, match="nothing to find"):
+        found_share(nothing, nothing)
+    for share in (false_share, found_share):
+        with pytest.raises(ValueError, match="one shape"):
+            share(nothing, truth[:1])

@@ -8,9 +8,10 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from spectral_lens import intervals
 from spectral_lens.figures.style import GREY, MARKERS, as_array, colour_of, legend, spread, styled
 
-__all__ = ["contest", "shares"]
+__all__ = ["contest", "control", "shares", "steadiness"]
 
 
 @styled
@@ -70,4 +71,57 @@ def shares(
         axis.set(title=method, ylim=(-0.08, 1.08), yticks=[0, 1], xlim=(-0.6, len(names) - 0.4))
     axes.flat[-1].set_xticks(range(len(names)), [str(name) for name in names], rotation=90)
     axes[len(arrays) // 2, 0].set_ylabel(ylabel)
+    return figure
+
+
+@styled
+def steadiness(found: Mapping[str, Mapping[str, intervals.Interval]], *, xlabel: str) -> Figure:
+    """A panel for each data set: a number of each method with its interval, the methods below one another.
+
+    >>> steadiness({"digits": {"LASSO": intervals.Interval(0.5, 0.4, 0.6)}}, xlabel="steadiness")
+    <Figure size ... with 1 Axes>
+    """
+    most = max(len(methods) for methods in found.values())
+    figure, axes = plt.subplots(1, len(found), figsize=(8, 1 + 0.26 * most), sharey=True, squeeze=False)
+    for axis, (name, methods) in zip(axes.flat, found.items(), strict=True):
+        axis.axvline(0, color=GREY, lw=0.6)
+        for k, (method, (value, low, high)) in enumerate(methods.items()):
+            look = {"color": colour_of(method, k), "fmt": MARKERS[k % len(MARKERS)]}
+            axis.errorbar([value], [k], xerr=[[value - low], [high - value]], capsize=2, ms=4, lw=1, **look)
+        axis.set(title=name, xlim=(-0.25, 1.08), xticks=[0, 0.5, 1])
+        axis.set_yticks(range(len(methods)), list(methods))
+    axes.flat[0].invert_yaxis()
+    axes[0, len(found) // 2].set_xlabel(xlabel)
+    return figure
+
+
+@styled
+def control(
+    shares: Sequence[float],
+    found: Mapping[str, tuple[Float[Tensor, "r shares"], Float[Tensor, "r shares"]]],
+) -> Figure:
+    """Two panels over the share of false discoveries that was allowed: the share that was false, and what was found.
+
+    found: of each method both shares, (r, shares), drawn as the mean over the runs with its 95% interval.
+    Raises ValueError for one run, which has no interval.
+
+    >>> import torch
+    >>> control([0.1, 0.2], {"LASSO": (torch.rand(5, 2), torch.rand(5, 2))})
+    <Figure size ... with 2 Axes>
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3.6))
+    place = np.arange(len(shares))
+    for side, (axis, title) in enumerate(zip(axes, ("false among those kept", "relevant ones kept"), strict=True)):
+        for k, (method, pair) in enumerate(found.items()):
+            mean, low, high = intervals.of_mean(as_array(pair[side]))
+            aside = 0.6 * ((k + 0.5) / len(found) - 0.5)
+            look = {"color": colour_of(method, k), "fmt": MARKERS[k % len(MARKERS)], "label": method}
+            axis.errorbar(place + aside, mean, [mean - low, high - mean], capsize=2, ms=4, lw=1, **look)
+        axis.set_xticks(place, [f"{share:g}" for share in shares])
+        axis.set(title=title, xlabel="share of false ones allowed", ylabel="share")
+    ends = np.stack([place - 0.4, place + 0.4])
+    axes[0].plot(ends, np.stack([shares, shares]), color=GREY, lw=1.4)
+    axes[0].set_ylim(bottom=-0.02)
+    axes[1].set_ylim(-0.02, 1.02)
+    legend(figure)
     return figure

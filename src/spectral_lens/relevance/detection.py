@@ -5,7 +5,7 @@ from torch import Tensor
 
 from spectral_lens.relevance.scores import ranking
 
-__all__ = ["detection", "r_precision"]
+__all__ = ["detection", "false_share", "found_share", "r_precision"]
 
 
 def detection(
@@ -39,6 +39,36 @@ def r_precision(scores: Float[Tensor, "r d"], relevant: Bool[Tensor, "*shape"]) 
         raise ValueError("a run has no relevant input: there is nothing to find.")
     place = ranking(scores).argsort(1)
     return (relevant & (place < number.unsqueeze(1))).double().sum(1) / number
+
+
+def false_share(kept: Bool[Tensor, "r d"], relevant: Bool[Tensor, "*shape"]) -> Float64[Tensor, " r"]:
+    """The share of irrelevant inputs among those kept, the false discovery proportion; 0 where none is kept.
+
+    Its mean over data sets is the false discovery rate.  [benjamini1995]
+    Raises ValueError where the shapes differ.
+
+    >>> import torch
+    >>> false_share(torch.tensor([[True, True, False]]), torch.tensor([[True, False, True]])).tolist()
+    [0.5]
+    """
+    _same(kept, relevant)
+    return (kept & ~relevant).sum(1).double() / kept.sum(1).clamp(min=1)
+
+
+def found_share(kept: Bool[Tensor, "r d"], relevant: Bool[Tensor, "*shape"]) -> Float64[Tensor, " r"]:
+    """The share of the relevant inputs that are kept, the power.
+
+    Raises ValueError where the shapes differ, or where a run has no relevant input.
+
+    >>> import torch
+    >>> found_share(torch.tensor([[True, True, False]]), torch.tensor([[True, False, True]])).tolist()
+    [0.5]
+    """
+    _same(kept, relevant)
+    number = relevant.sum(1)
+    if (number == 0).any():
+        raise ValueError("a run has no relevant input: there is nothing to find.")
+    return (kept & relevant).sum(1).double() / number
 
 
 def _same(scores: Tensor, relevant: Tensor) -> None:
