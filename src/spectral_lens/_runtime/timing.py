@@ -1,11 +1,11 @@
 """How long something takes."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 
-__all__ = ["shortest"]
+__all__ = ["in_turn", "shortest"]
 
 
 def shortest(work: Callable[[], object], *, repeats: int) -> float:
@@ -16,14 +16,37 @@ def shortest(work: Callable[[], object], *, repeats: int) -> float:
     """
     if repeats < 1:
         raise ValueError(f"repeats={repeats}: time it once at least.")
-    times = []
-    for _ in range(repeats):
-        _wait()
-        began = time.perf_counter()
+    return min(_seconds(work) for _ in range(repeats))
+
+
+def in_turn(works: Mapping[str, Callable[[], object]], *, rounds: int) -> dict[str, list[float]]:
+    """Seconds of each call of each work, (rounds,) by name: in every round each is called once, in their order.
+
+    So whatever the machine does besides falls on all alike, and what one round says of two works is a pair.  All are
+    called once before, without the clock, as first calls also load and compile.
+    Raises ValueError for no rounds.
+
+    >>> times = in_turn({"few": lambda: sum(range(10)), "many": lambda: sum(range(1000))}, rounds=3)
+    >>> [len(each) for each in times.values()]
+    [3, 3]
+    """
+    if rounds < 1:
+        raise ValueError(f"rounds={rounds}: time it once at least.")
+    for work in works.values():
         work()
-        _wait()
-        times.append(time.perf_counter() - began)
-    return min(times)
+    found: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
+            found[name].append(_seconds(work))
+    return found
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    _wait()
+    began = time.perf_counter()
+    work()
+    _wait()
+    return time.perf_counter() - began
 
 
 def _wait() -> None:
