@@ -16,7 +16,14 @@ def shortest(work: Callable[[], object], *, repeats: int) -> float:
     """
     if repeats < 1:
         raise ValueError(f"repeats={repeats}: time it once at least.")
-    return min(_seconds(work) for _ in range(repeats))
+    times = []
+    for _ in range(repeats):
+        _wait()
+        began = time.perf_counter()
+        work()
+        _wait()
+        times.append(time.perf_counter() - began)
+    return min(times)
 
 
 def in_turn(works: Mapping[str, Callable[[], object]], *, rounds: int) -> dict[str, list[float]]:
@@ -37,16 +44,8 @@ def in_turn(works: Mapping[str, Callable[[], object]], *, rounds: int) -> dict[s
     found: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
-            found[name].append(_seconds(work))
+            found[name].append(shortest(work, repeats=1))
     return found
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    _wait()
-    began = time.perf_counter()
-    work()
-    _wait()
-    return time.perf_counter() - began
 
 
 def _wait() -> None:
