@@ -1,13 +1,12 @@
-"""The eigenvalue as a factor: against LRP of the whole network, against loops, and against automatic derivatives."""
+"""The eigenvalue as a factor of LRP's relevance: against LRP of the whole network, and against loops."""
 
 import pytest
 import torch
 from torch import nn
 
-from spectral_lens.explain.lrp import epsilon, gamma, lrp, zero
-from spectral_lens.explain.lrp_eigenvalues import alignment, relevance_by_eigenvalue
+from spectral_lens.explain.lrp import epsilon, lrp, zero
+from spectral_lens.explain.lrp_eigenvalues import relevance_by_eigenvalue
 from spectral_lens.nn.mlp import mlp
-from spectral_lens.relevance.scores import of_inputs
 
 TIGHT = {"rtol": 1e-9, "atol": 1e-12}
 
@@ -91,46 +90,6 @@ def test_other_networks_are_refused(model):
         relevance_by_eigenvalue(model, torch.rand(4, 7))
 
 
-@pytest.mark.parametrize("raised", [0.25, 2.0])
-def test_gamma_is_that_rule_in_the_first_layer(raised):
-    net, x = network([7, 6, 5, 3]), torch.rand(4, 7, dtype=torch.float64)
-    assert (net.layer1.lam_in < 0).any()
-    assert (net.layer1.lam_in > 0).any()
-    found = relevance_by_eigenvalue(net, x, gamma=raised)
-    torch.testing.assert_close(found, lrp(net, x, rules={"layer1": gamma(raised), "*": zero()}), **TIGHT)
-    assert not torch.allclose(found, relevance_by_eigenvalue(net, x))
-
-
-def test_gamma_needs_no_bias():
-    net, x = network([7, 6, 3]), torch.rand(4, 7, dtype=torch.float64)
-    net.layer1.bias = None
-    found = relevance_by_eigenvalue(net, x, gamma=0.25)
-    torch.testing.assert_close(found, lrp(net, x, rules={"layer1": gamma(0.25), "*": zero()}), **TIGHT)
-
-
-@pytest.mark.parametrize("wrong", [{"epsilon": -0.1}, {"gamma": -0.1}, {"epsilon": 0.1, "gamma": 0.1}])
-def test_numbers_that_do_not_fit_are_refused(wrong):
-    with pytest.raises(ValueError, match="must not be negative, and one of them zero"):
-        relevance_by_eigenvalue(mlp([7, 3]), torch.rand(4, 7), **wrong)
-
-
-def test_the_gradient_is_relevance_times_alignment_times_one_number():
-    net, x = network([7, 6, 5, 3]), torch.randn(4, 7, dtype=torch.float64)
-    found, scores = alignment(net, x), of_inputs(net)
-    assert found.shape == (4, 3, 7)
-    for n in range(4):
-        slopes = torch.autograd.functional.jacobian(lambda one: net(one[None])[0], x[n])
-        inner = torch.autograd.functional.jacobian(net[2:], net.layer1(x[n : n + 1])).squeeze()
-        expected = scores * inner.norm(dim=1, keepdim=True) * found[n]
-        torch.testing.assert_close(slopes.abs(), expected, **TIGHT)
-
-
-def test_what_has_no_direction_is_not_aligned():
-    net, x = network([7, 6, 3]), torch.randn(4, 7, dtype=torch.float64)
-    with torch.no_grad():
-        net.layer1.psi[:, 3] = 0
-        net.layer2.weight[1] = 0
-    found = alignment(net, x)
-    assert (found[..., 3] == 0).all()
-    assert (found[:, 1] == 0).all()
-    assert found[:, 0, 0].all()
+def test_a_negative_epsilon_is_refused():
+    with pytest.raises(ValueError, match="must not be negative"):
+        relevance_by_eigenvalue(mlp([7, 3]), torch.rand(4, 7), epsilon=-0.1)
